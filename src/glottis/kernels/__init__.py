@@ -1,1 +1,10 @@
+"""Compiled kernels behind one dispatcher each.
 
+Every kernel has a reference (numpy, float64, obvious) and fast forms that agree with it;
+``kind="auto"`` takes the fastest that can run. Importing this package needs neither torch nor
+numba.
+"""
+
+from glottis.kernels.search import mas
+
+__all__ = ["mas"]
