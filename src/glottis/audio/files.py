@@ -175,9 +175,7 @@ def writing(path: str | os.PathLike[str], rate: int) -> Iterator[Sink]:
 class _FileSink:
     """Appends to an open sound file, resampling on the way where the codec asks for it."""
 
-    def __init__(
-        self, file: object, path: str | os.PathLike[str], rate: int, target: int
-    ) -> None:
+    def __init__(self, file: object, path: str | os.PathLike[str], rate: int, target: int) -> None:
         self._file = file
         self._path = path
         self._resampler = None

@@ -1,0 +1,452 @@
+"""The command line: one verb a function; each imports what it needs when it runs.
+
+Bad input ends with one line on stderr and status 2, Ctrl-C with 130, a missing extra with the
+command that installs it. ``--debug`` anywhere on the line shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from glottis import __version__
+from glottis.errors import InputError
+
+if TYPE_CHECKING:
+    from glottis.voice import Speech, Voice
+
+app = typer.Typer(
+    name="glottis",
+    help="Recordings to voices, voices to speech.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# What a missing module belongs to, so that the message can name the extra.
+EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "lightning", "lhotse", "numba", "onnx", "safetensors", "tensorboard", "yaml"),
+        "train",
+    ),
+    **dict.fromkeys(("jiwer", "pocketsphinx", "speechmos", "matplotlib"), "evaluate"),
+}
+
+VoiceOption = Annotated[
+    str | None,
+    typer.Option("--voice", "-v", help="A name from 'glottis voices', or the path of a .onnx."),
+]
+SpeakerOption = Annotated[
+    str | None, typer.Option("--speaker", "-s", help="One of the voice's speakers.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings; a wrong key lists the known ones."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"glottis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; valid anywhere.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def speak(
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="TEXT|FILE|-",
+            help="What to say, the name of a UTF-8 text file, or - for standard input.",
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|-",
+            help="Where to write: .wav, .flac, .ogg (Vorbis), .opus or .mp3; - streams raw PCM "
+            "(s16le, mono) to standard output. Without -o and --play: speech.wav.",
+        ),
+    ] = None,
+    voice: VoiceOption = None,
+    speaker: SpeakerOption = None,
+    rate: Annotated[
+        float, typer.Option("--rate", "-r", help="Speed: 0.25 (slow) to 4 (fast).")
+    ] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="The same seed gives the same audio.")
+    ] = None,
+    play: Annotated[
+        bool, typer.Option("--play", help="Play it; without -o nothing is written.")
+    ] = False,
+    ssml: Annotated[
+        bool | None,
+        typer.Option(
+            "--ssml/--plain",
+            help="Read TEXT as SSML, or tags as plain text. By default text that starts with "
+            "<speak is SSML.",
+        ),
+    ] = None,
+    pause: Annotated[
+        float, typer.Option("--pause", help="Seconds of silence between sentences.")
+    ] = 0.25,
+    lexicon: Annotated[
+        Path | None, typer.Option("--lexicon", help="Pronunciations that win over the front end.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Processor threads for the voice.")
+    ] = None,
+) -> None:
+    """Speak a text: to a sound file, a pipe or the loudspeaker.
+
+    Long text is spoken sentence by sentence and written as it is made; the file takes its name
+    when it is complete.
+    """
+    from glottis.voice import Voice
+
+    if output is None and not play:
+        output = "speech.wav"
+    words = _text(text)
+    if output not in (None, "-"):
+        from glottis.audio.files import codec
+
+        assert output is not None
+        codec(output)  # An unknown suffix should be told before any work is done.
+    chosen = Voice.load(voice, threads=threads, lexicon=lexicon)
+    with _progress() as progress, ExitStack() as sinks:
+        chunks = chosen.stream(
+            words,
+            speaker=speaker,
+            rate=rate,
+            seed=seed,
+            markup=ssml,
+            pause=pause,
+            progress=progress,
+        )
+        _deliver(chunks, chosen, output, play, sinks)
+
+
+def _deliver(
+    chunks: Iterator[Speech], voice: Voice, output: str | None, play: bool, stack: ExitStack
+) -> None:
+    """Send each chunk to every place that wants it; places open when the first chunk is there."""
+    sinks: list[Any] = []
+    samples = 0
+    for chunk in chunks:
+        if not sinks:
+            if output == "-":
+                from glottis.audio.files import PcmSink
+
+                if sys.stdout.isatty():
+                    raise InputError(
+                        "-o - writes raw audio, and standard output is a terminal; pipe it, for "
+                        f"example: | aplay -t raw -f S16_LE -c 1 -r {voice.sample_rate}"
+                    )
+                _say(f"raw PCM: s16le, mono, {voice.sample_rate} Hz")
+                sinks.append(PcmSink(sys.stdout.buffer))
+            elif output is not None:
+                from glottis.audio.files import writing
+
+                sinks.append(stack.enter_context(writing(output, voice.sample_rate)))
+            if play:
+                from glottis.audio.playback import playing
+
+                sinks.append(stack.enter_context(playing(voice.sample_rate)))
+        for sink in sinks:
+            sink.write(chunk.samples)
+        samples += len(chunk.samples)
+    stack.close()
+    if output not in (None, "-"):
+        _say(f"{output}: {samples / voice.sample_rate:.2f} s, voice {voice.name}")
+
+
+def _text(argument: str) -> str:
+    """The text that the command line means: the argument itself, a file's content, or stdin."""
+    if argument == "-":
+        data, where = sys.stdin.buffer.read(), "standard input"
+    elif os.path.isfile(argument):
+        data, where = Path(argument).read_bytes(), argument
+    elif argument.lower().endswith((".txt", ".md", ".ssml", ".xml")) and " " not in argument:
+        raise InputError(f"there is no text file {argument}")
+    else:
+        return argument
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where} is not UTF-8: byte {error.start} is {data[error.start]:#04x}; "
+            "convert it, for example: iconv -f latin1 -t utf-8"
+        ) from error
+
+
+@app.command()
+def voices() -> None:
+    """List the installed voices: language, speakers, size, licence."""
+    from glottis.voices import folders, installed
+
+    found = installed()
+    if not found:
+        raise InputError(
+            "no voice is installed. Put NAME.onnx and NAME.onnx.json into one of: "
+            + ", ".join(map(str, folders()))
+        )
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("Voice", "Language", "Speakers", "Size", "Licence", "Where"):
+        table.add_column(column, overflow="fold")
+    for voice in found:
+        names = list(voice.speakers)
+        shown = ", ".join(names[:6]) + (f" ... ({len(names)})" if len(names) > 6 else "")
+        table.add_row(
+            voice.name,
+            voice.language,
+            shown or "1",
+            f"{voice.size / 1e6:.1f} MB",
+            voice.license or "not stated",
+            voice.problem or str(voice.path.parent),
+        )
+    Console().print(table)
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[Path, typer.Argument(help="Folder with a transcript table and recordings.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the prepared corpus.")],
+    settings: Settings = None,
+    speaker: Annotated[
+        str | None, typer.Option("--speaker", "-s", help="Name of a corpus's only speaker.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Processes; all processors by default.")
+    ] = None,
+) -> None:
+    """Prepare a corpus for training: resample, trim, level, phonemes, features.
+
+    Run it again to continue where it was interrupted.
+    """
+    from glottis.config import build, override
+    from glottis.corpus.prepare import PrepareConfig
+    from glottis.corpus.prepare import prepare as run
+
+    values = override({}, settings or [])
+    for name, value in (("speaker", speaker), ("language", language)):
+        if value is not None:
+            values[name] = value
+    with _progress("preparing") as progress:
+        summary = run(
+            corpus,
+            out,
+            config=build(PrepareConfig, values, "prepare"),
+            jobs=jobs or os.cpu_count() or 1,
+            progress=progress,
+        )
+    print(summary)
+
+
+@app.command()
+def doctor(
+    corpus: Annotated[Path, typer.Argument(help="Folder with a transcript table and recordings.")],
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE|-", help="Also write the report as JSON.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Folder for pictures of the distributions.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
+    ] = None,
+) -> None:
+    """Report what in a corpus will hurt, before any training.
+
+    Status 1 when the corpus cannot be used as it is.
+    """
+    from glottis.corpus.doctor import examine
+
+    with _progress("examining") as progress:
+        report = examine(corpus, progress=progress, **({"language": language} if language else {}))
+    if json == "-":
+        print(report.json())
+    else:
+        print(report)
+    if json not in (None, "-"):
+        from glottis.files import replacing
+
+        assert json is not None
+        with replacing(json) as temporary:
+            temporary.write_text(report.json(), encoding="utf-8")
+    if pictures is not None:
+        report.pictures(pictures)
+    if not report.usable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a .yaml file.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", "-d", help="A prepared corpus; may be repeated.")
+    ],
+    settings: Settings = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; runs/RECIPE by default.")
+    ] = None,
+) -> None:
+    """Train a model; continues when the run folder exists.
+
+    Ctrl-C, or a kill at any moment, loses no more than the steps since the last checkpoint.
+    """
+    from glottis.training.run import train as run
+
+    print(run(recipe, data, settings or [], out))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder of an acoustic model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The voice file, NAME.onnx.")],
+    vocoder: Annotated[
+        Path | None, typer.Option("--vocoder", help="The run folder of a vocoder.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", help="How weights are stored: float16 or float32.")
+    ] = "float16",
+    name: Annotated[
+        str | None, typer.Option("--name", help="The voice's name; the file's by default.")
+    ] = None,
+) -> None:
+    """Export a trained run as one voice file, checked against torch before it is written."""
+    if weights not in ("float16", "float32"):
+        raise InputError(f"--weights does not take {weights!r}. Choices: float16, float32")
+    from glottis.export import export_voice
+
+    print(export_voice(run, output, vocoder=vocoder, weights=weights, name=name))
+
+
+@app.command()
+def evaluate(
+    voice: Annotated[str, typer.Argument(help="A voice's name, or the path of a .onnx.")],
+    texts: Annotated[
+        Path | None, typer.Option("--texts", help="A file with one sentence a line.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="A prepared corpus, for references.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for table, JSON, HTML and audio.")
+    ] = None,
+    speaker: SpeakerOption = None,
+) -> None:
+    """Measure a voice: word errors, predicted opinion scores, speed; with references, distances."""
+    if (texts is None) == (data is None):
+        raise InputError("give either --texts FILE or --data DIR")
+    from glottis.evaluation.run import evaluate as run
+
+    with _progress("evaluating") as progress:
+        result = run(voice, texts=texts, data=data, out=out, speaker=speaker, progress=progress)
+    print(result)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: -> exit status. ``argv`` without the program's name."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        app(args=words, prog_name="glottis")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return _hang_up()
+    except Exception as error:
+        if debug:
+            raise
+        message = _message(error)
+        if message is None:
+            raise
+        _say(f"glottis: {message}")
+        return 2
+    return 0
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell the user; none when the mistake is ours and a traceback is due."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        extra = EXTRAS.get(error.name.partition(".")[0])
+        if extra:
+            return f"this needs {error.name}, which is missing: pip install 'glottis[{extra}]'"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return None
+
+
+def _hang_up() -> int:
+    """The reader of our output has gone; leave without a word, as ``head`` expects."""
+    # Python flushes stdout once more at exit and would complain there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _progress(what: str = "speaking") -> Iterator[Callable[[int, int], None]]:
+    """Give ``progress(done, total)``: a bar on a terminal's stderr once work takes long."""
+    import time
+
+    started = time.monotonic()
+    bar: Any = None
+    task: Any = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal bar, task
+        if bar is None:
+            if time.monotonic() - started < 1.5 or done >= total or not sys.stderr.isatty():
+                return
+            from rich.console import Console
+            from rich.progress import Progress
+
+            bar = Progress(console=Console(stderr=True), transient=True)
+            bar.start()
+            task = bar.add_task(what, total=total)
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield progress
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
