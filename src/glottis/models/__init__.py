@@ -1,1 +1,38 @@
+"""The models, one file each.
 
+A model is a ``torch.nn.Module`` with a ``Config`` in the same file and
+
+- ``batches``: the kind of batch it learns from, ``"utterances"`` or ``"windows"``;
+- ``optimized()``: parameters by the name of the loss that trains them;
+- ``steps(batch, step)``: yields ``(name, loss, logs)`` once for each optimiser, in order; the code
+  after a ``yield`` runs when that optimiser has stepped, so an adversarial model is one generator;
+- ``validate(batch)``: held-out measures by name;
+- ``show(batch)``: pictures and audio by name, for the eyes and ears of whoever trains.
+
+Only this module knows the list of models; a recipe names one of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from glottis.errors import InputError
+
+MODELS = {
+    "glow_tts": ("glottis.models.glow_tts", "GlowTTS"),
+    "vocos": ("glottis.models.vocos", "Vocos"),
+}
+
+
+def model_class(name: str) -> tuple[Any, Any]:
+    """The network class and the ``Config`` class of the model called ``name``.
+
+    Raises:
+        InputError: there is no such model; the known ones are listed.
+    """
+    if name not in MODELS:
+        raise InputError(f"unknown model {name!r}. Known models: {', '.join(sorted(MODELS))}")
+    module_name, class_name = MODELS[name]
+    module = importlib.import_module(module_name)
+    return getattr(module, class_name), module.Config

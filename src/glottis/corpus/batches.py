@@ -1,0 +1,63 @@
+"""Batches of cuts as tensors: whole utterances with their text, or random windows of audio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+B = TypeVar("B", bound="_Movable")
+
+
+class _Movable:
+    def to(self: B, device: torch.device | str) -> B:
+        """Move every tensor to ``device``."""
+        values: dict[str, Any] = {}
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            values[field.name] = value.to(device) if isinstance(value, Tensor) else value
+        return type(self)(**values)
+
+
+@dataclass(frozen=True)
+class UtteranceBatch(_Movable):
+    """Whole utterances. Padding is zero; lengths say what is real.
+
+    ``text`` int64 ``[batch, text]`` of phoneme ids, ``text_lengths`` int64 ``[batch]``;
+    ``mel`` float32 ``[batch, mels, frames]``, ``mel_lengths`` int64 ``[batch]``;
+    ``speaker`` int64 ``[batch]``, an index into the corpus' sorted speakers; ``names`` are cut ids.
+    """
+
+    names: Sequence[str]
+    text: Tensor
+    text_lengths: Tensor
+    mel: Tensor
+    mel_lengths: Tensor
+    speaker: Tensor
+
+
+@dataclass(frozen=True)
+class WindowBatch(_Movable):
+    """Random windows: ``mel`` float32 ``[batch, mels, frames]``, ``audio`` ``[batch, frames * hop]``.
+
+    ``speaker`` int64 ``[batch]``; ``names`` are cut ids.
+    """
+
+    names: Sequence[str]
+    mel: Tensor
+    audio: Tensor
+    speaker: Tensor
+
+
+def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack tensors of different last length: ``([..., time_i]) -> [batch, ..., time], lengths``."""
+    lengths = torch.tensor([sequence.shape[-1] for sequence in sequences])
+    longest = int(lengths.max())
+    padded = [
+        torch.nn.functional.pad(sequence, (0, longest - sequence.shape[-1]))
+        for sequence in sequences
+    ]
+    return torch.stack(padded), lengths

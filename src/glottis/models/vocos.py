@@ -1,0 +1,144 @@
+"""Vocos: a ConvNeXt stack that predicts a short-time spectrum, inverted to audio.
+
+Source: Siuzdak 2023, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders".
+Trained first with spectral losses alone, which is quick and stable on a CPU, then with small
+multi-period and multi-resolution discriminators (from ``adversarial_from`` steps on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from glottis.audio.mel import MelConfig
+from glottis.blocks.convnext import ConvNeXtStack
+from glottis.blocks.discriminators import (
+    Discriminators,
+    PeriodDiscriminator,
+    ResolutionDiscriminator,
+    discriminator_loss,
+    feature_matching_loss,
+    frozen,
+    generator_loss,
+)
+from glottis.blocks.spectral import InverseSTFT, LogMel, SpectralLoss
+from glottis.corpus.batches import WindowBatch
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes in channels; ``adversarial_from`` in steps; weights multiply their losses."""
+
+    channels: int = 256
+    hidden: int = 768
+    layers: int = 8
+    mel_weight: float = 15.0
+    spectral_weight: float = 5.0
+    adversarial_weight: float = 1.0
+    feature_weight: float = 10.0
+    adversarial_from: int = 10_000
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    period_channels: tuple[int, ...] = (16, 32, 64, 128)
+    resolutions: tuple[int, ...] = (512, 1024, 2048)
+    resolution_channels: int = 16
+    mel: MelConfig = field(default_factory=MelConfig)
+
+
+class SpectrumHead(nn.Module):
+    """Hidden states to audio: log-magnitude and phase for every bin, then the inverse transform.
+
+    ``[batch, channels, frames]`` -> ``[batch, frames * hop]``. Float32 whatever the precision of
+    the stack: half precision has too few digits for a phase.
+    """
+
+    def __init__(self, channels: int, fft_size: int, hop: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(channels, fft_size + 2)
+        self.inverse = InverseSTFT(fft_size, hop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            y = self.project(x.float().transpose(1, 2)).transpose(1, 2)
+            log_magnitude, phase = y.chunk(2, dim=1)
+            # Vocos' bound: a magnitude above 100 is never speech and would overflow in training.
+            magnitude = log_magnitude.exp().clamp_max(100.0)
+            samples: Tensor = self.inverse(magnitude * phase.cos(), magnitude * phase.sin())
+            return samples
+
+
+class Vocos(nn.Module):
+    """Log-mels to audio: ``[batch, mels, frames]`` -> ``[batch, frames * hop]``."""
+
+    batches = "windows"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.stack = ConvNeXtStack(
+            config.mel.mels, config.channels, config.hidden, config.layers
+        )
+        self.head = SpectrumHead(config.channels, config.mel.fft_size, config.mel.hop)
+        self.log_mel = LogMel(config.mel)
+        self.spectral_loss = SpectralLoss()
+        self.discriminators = Discriminators(
+            [PeriodDiscriminator(p, config.period_channels) for p in config.periods]
+            + [ResolutionDiscriminator(r, config.resolution_channels) for r in config.resolutions]
+        )
+
+    def forward(self, mel: Tensor) -> Tensor:
+        samples: Tensor = self.head(self.stack(mel))
+        return samples
+
+    def optimized(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters that each loss of :meth:`steps` trains."""
+        return {
+            "generator": [*self.stack.parameters(), *self.head.parameters()],
+            "discriminator": list(self.discriminators.parameters()),
+        }
+
+    def steps(self, batch: WindowBatch, step: int) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """Losses of one batch; the discriminators join from ``adversarial_from`` on."""
+        config = self.config
+        predicted = self(batch.mel)
+        adversarial = step >= config.adversarial_from
+        if adversarial:
+            real = self.discriminators(batch.audio)
+            fake = self.discriminators(predicted.detach())
+            loss = discriminator_loss(real, fake)
+            yield "discriminator", loss, {"discriminator": loss}
+        mel = nn.functional.l1_loss(self.log_mel(predicted), self.log_mel(batch.audio))
+        spectral = self.spectral_loss(predicted, batch.audio)
+        loss = config.mel_weight * mel + config.spectral_weight * spectral
+        logs = {"mel": mel, "spectral": spectral}
+        if adversarial:
+            with torch.no_grad():
+                real = self.discriminators(batch.audio)
+            with frozen(self.discriminators):
+                fake = self.discriminators(predicted)
+            adversary, features = generator_loss(fake), feature_matching_loss(real, fake)
+            loss = loss + config.adversarial_weight * adversary + config.feature_weight * features
+            logs |= {"adversarial": adversary, "features": features}
+        yield "generator", loss, logs
+
+    @torch.no_grad()
+    def validate(self, batch: WindowBatch) -> dict[str, Tensor]:
+        """Held-out distances of log-mels and spectra."""
+        predicted = self(batch.mel)
+        return {
+            "mel": nn.functional.l1_loss(self.log_mel(predicted), self.log_mel(batch.audio)),
+            "spectral": self.spectral_loss(predicted, batch.audio),
+        }
+
+    @torch.no_grad()
+    def show(self, batch: WindowBatch) -> dict[str, Tensor]:
+        """Log-mels ``[mels, frames]`` and audio ``[samples]`` of the first window and its copy."""
+        predicted = self(batch.mel[:1])
+        return {
+            "mel_recording": batch.mel[0],
+            "mel_copy": self.log_mel(predicted)[0],
+            "audio_recording": batch.audio[0],
+            "audio_copy": predicted[0],
+        }

@@ -1,0 +1,168 @@
+"""Batches for training: Lhotse samplers over prepared corpora, resumable to the batch.
+
+Which cuts make batch ``n`` of epoch ``e``, and which windows are cut from them, depends on the seed
+and ``(e, n)`` alone, so that a resumed run sees what an unbroken one would have seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lhotse import CutSet
+from lhotse.dataset.sampling import DynamicBucketingSampler, DynamicCutSampler
+from torch.utils.data import DataLoader, IterableDataset
+
+from glottis.corpus import Prepared, load_audio, load_mel
+from glottis.corpus.batches import UtteranceBatch, WindowBatch, pad
+from glottis.errors import InputError
+from glottis.text.symbols import Symbols
+from glottis.training.config import TrainingConfig
+
+Position = tuple[int, int]
+"""Epoch and batch within it."""
+
+
+class Batches(IterableDataset):
+    """An endless stream of ``(batch, position)``, or one pass when ``once``.
+
+    Args:
+        corpus: the prepared corpora.
+        split: ``"train"`` or ``"test"``.
+        kind: ``"utterances"`` or ``"windows"``.
+        config: batch sizes and the seed.
+        start: the first position to give.
+    """
+
+    def __init__(
+        self,
+        corpus: Prepared,
+        split: str,
+        kind: str,
+        config: TrainingConfig,
+        *,
+        symbols: Symbols | None = None,
+        start: Position = (0, 0),
+        once: bool = False,
+    ) -> None:
+        super().__init__()
+        if kind not in ("utterances", "windows"):
+            raise ValueError(f"kind must be 'utterances' or 'windows', not {kind!r}")
+        self.corpus, self.split, self.kind, self.config = corpus, split, kind, config
+        self.symbols = symbols
+        self.start, self.once = start, once
+        self.speakers = {name: index for index, name in enumerate(corpus.speakers)}
+
+    def __iter__(self) -> Iterator[tuple[UtteranceBatch | WindowBatch, Position]]:
+        first, skip = self.start
+        epochs = range(first, first + 1) if self.once else itertools.count(first)
+        for epoch in epochs:
+            sampler = self._sampler(epoch)
+            count = 0
+            for index, cuts in enumerate(sampler):
+                count += 1
+                if epoch == first and index < skip:
+                    continue
+                generator = np.random.default_rng([self.config.seed, epoch, index])
+                yield self._batch(cuts, generator), (epoch, index)
+            if count == 0:
+                raise InputError(
+                    f"no {self.split!r} utterances in {', '.join(map(str, self.corpus.dirs))} "
+                    "fit the batch settings; prepare more recordings or lower batch_size"
+                )
+
+    def _sampler(self, epoch: int) -> DynamicCutSampler | DynamicBucketingSampler:
+        config = self.config
+        cuts = self.corpus.cuts(self.split)
+        if self.kind == "windows":
+            need = config.window_frames / self.corpus.mel.frame_rate
+            cuts = cuts.filter(_AtLeast(need))
+            shared: dict[str, Any] = {"max_cuts": config.batch_size}
+            kind: Any = DynamicCutSampler
+        else:
+            shared = {
+                "max_cuts": config.batch_size,
+                "max_duration": config.batch_seconds,
+                "num_buckets": config.buckets,
+            }
+            kind = DynamicBucketingSampler
+        sampler = kind(
+            cuts,
+            shuffle=not self.once,
+            drop_last=not self.once and self.kind == "windows",
+            seed=config.seed,
+            **shared,
+        )
+        sampler.set_epoch(epoch)
+        return sampler
+
+    def _batch(self, cuts: CutSet, generator: np.random.Generator) -> UtteranceBatch | WindowBatch:
+        speaker = torch.tensor([self.speakers[cut.supervisions[0].speaker] for cut in cuts])
+        names = [cut.id for cut in cuts]
+        if self.kind == "windows":
+            return self._windows(list(cuts), names, speaker, generator)
+        assert self.symbols is not None
+        text, text_lengths = pad(
+            [
+                torch.tensor(self.symbols.ids(cut.supervisions[0].custom["phonemes"]))
+                for cut in cuts
+            ]
+        )
+        mel, mel_lengths = pad([torch.from_numpy(load_mel(cut)) for cut in cuts])
+        return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
+
+    def _windows(
+        self, cuts: list[Any], names: list[str], speaker: torch.Tensor, rng: np.random.Generator
+    ) -> WindowBatch:
+        frames, mel_config = self.config.window_frames, self.corpus.mel
+        mels, audio = [], []
+        for cut in cuts:
+            available = round(cut.duration * mel_config.sample_rate) // mel_config.hop
+            start = int(rng.integers(0, available - frames + 1))
+            mels.append(torch.from_numpy(load_mel(cut, start, frames)))
+            audio.append(torch.from_numpy(load_audio(cut, start, frames)))
+        return WindowBatch(names, torch.stack(mels), torch.stack(audio), speaker)
+
+
+class _AtLeast:
+    """Picklable predicate: the cut lasts at least ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self, cut: Any) -> bool:
+        return bool(cut.duration >= self.seconds)
+
+
+class Data(lightning.LightningDataModule):
+    """Training and held-out batches of one kind for Lightning's Trainer."""
+
+    def __init__(
+        self, corpus: Prepared, kind: str, config: TrainingConfig, symbols: Symbols | None
+    ) -> None:
+        super().__init__()
+        self.corpus, self.kind, self.config, self.symbols = corpus, kind, config, symbols
+        self.start: Position = (0, 0)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train", once=False)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("test", once=True)
+
+    def _loader(self, split: str, once: bool) -> DataLoader:
+        batches = Batches(
+            self.corpus,
+            split,
+            self.kind,
+            self.config,
+            symbols=self.symbols,
+            start=(0, 0) if once else self.start,
+            once=once,
+        )
+        # More than one worker would each give the whole stream; one is enough to hide loading.
+        return DataLoader(batches, batch_size=None, num_workers=0 if once else self.config.workers)

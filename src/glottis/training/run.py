@@ -1,0 +1,244 @@
+"""``glottis train``: a recipe and prepared corpora in, a run folder out.
+
+A run folder holds ``recipe.yaml`` (resolved), ``run.json`` (data, speakers, mel settings),
+``train.log``, ``state.ckpt``, ``model.safetensors``, the last pictures and TensorBoard's events.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from glottis.config import as_dict, build, override
+from glottis.errors import InputError
+from glottis.files import replacing
+from glottis.training.config import Recipe
+
+log = logging.getLogger("glottis.training")
+
+
+def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a shipped recipe (``"glow_tts/small"``) or a YAML file, and apply overrides.
+
+    An override without a prefix (``max_steps=100``) is a training setting; ``network.`` reaches the
+    network's.
+
+    Raises:
+        InputError: no such recipe (the shipped ones are listed), a YAML error with its line, or an
+            unknown key.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError(f"there is no recipe file {path}")
+        text = path.read_text(encoding="utf-8")
+    else:
+        root = resources.files("glottis.recipes")
+        shipped = root.joinpath(f"{name}.yaml")
+        if not shipped.is_file():
+            raise InputError(
+                f"there is no recipe {name!r}. Shipped recipes: {', '.join(list_recipes())}; "
+                "or give the path of a .yaml file"
+            )
+        text = shipped.read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name}: not valid YAML: {error}") from error
+    words = [
+        word if word.startswith(("network.", "training.", "model=")) else f"training.{word}"
+        for word in overrides
+    ]
+    return build(Recipe, override(values or {}, words), f"recipe {name}")
+
+
+def list_recipes() -> list[str]:
+    """Names of the shipped recipes, sorted."""
+    root = Path(str(resources.files("glottis.recipes")))
+    return sorted(str(p.relative_to(root).with_suffix("")) for p in root.glob("*/*.yaml"))
+
+
+def train(
+    recipe: str,
+    data: Sequence[Path],
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+) -> Path:
+    """Train ``recipe`` on prepared corpora; resume when the run folder holds a state.
+
+    Args:
+        recipe: a shipped recipe's name or a YAML file.
+        data: folders made by ``glottis prepare``.
+        overrides: ``key=value`` words; see :func:`read_recipe`.
+        out: the run folder; ``runs/<recipe>`` when left out.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: a wrong recipe, key or folder, or a run folder of another network.
+    """
+    settings = read_recipe(recipe, overrides)
+    folder = out or Path("runs") / Path(recipe).with_suffix("")
+    return run(settings, list(data), folder)
+
+
+def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
+    """Train a resolved recipe in ``folder``. Arguments and errors as :func:`train`."""
+    import lightning
+    import torch
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from glottis.corpus import Prepared
+    from glottis.models import model_class
+    from glottis.text.symbols import DEFAULT
+    from glottis.training.callbacks import Checkpoints, Pictures, Progress
+    from glottis.training.data import Data
+    from glottis.training.task import Task
+
+    config = recipe.training
+    if not data:
+        raise InputError("no data: give at least one folder made by 'glottis prepare' with --data")
+    corpus = Prepared(data)
+    network, config_class = model_class(recipe.model)
+    values: dict[str, Any] = {**recipe.network}
+    if "mel" in config_class.__dataclass_fields__:
+        values["mel"] = asdict(corpus.mel)
+    if "speakers" in config_class.__dataclass_fields__:
+        values.setdefault("speakers", len(corpus.speakers))
+    lightning.seed_everything(config.seed, verbose=False)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    model = network(build(config_class, values, f"{recipe.model} network"))
+    if config.initialize:
+        load_weights(model, Path(config.initialize))
+    _describe(folder, recipe, corpus, as_dict(model.config))
+    _log_to(folder / "train.log")
+
+    task = Task(model, config)
+    module = Data(corpus, network.batches, config, DEFAULT)
+    state = folder / "state.ckpt"
+    if state.exists():
+        saved = torch.load(state, map_location="cpu", weights_only=True)["glottis"]
+        module.start = (saved["position"][0], saved["position"][1] + 1)
+        log.info("resuming %s at step %d", folder, saved["step"])
+        if saved["step"] >= config.max_steps:
+            log.info("nothing left to do: raise max_steps to train longer")
+            return folder
+    several = config.devices * config.nodes > 1
+    adversarial = len(model.optimized()) > 1
+    trainer = lightning.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy=_strategy(several, adversarial),
+        precision={"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "16-mixed"}[config.precision],
+        max_epochs=-1,
+        logger=TensorBoardLogger(folder, name=None, version=""),
+        callbacks=[
+            Progress(config.log_every * 5),
+            Pictures(folder),
+            Checkpoints(folder, config.checkpoint_every),
+        ],
+        val_check_interval=config.validate_every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    parameters = sum(p.numel() for p in model.parameters())
+    log.info("training %s: %.2f M parameters on %s", recipe.model, parameters / 1e6,
+             ", ".join(map(str, data)))
+    trainer.fit(
+        task, datamodule=module, ckpt_path=state if state.exists() else None, weights_only=True
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return folder
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Load ``model.safetensors`` of a run folder, or any safetensors file, into ``model``.
+
+    Weights whose name and shape fit are taken; what does not fit is named in the log.
+
+    Raises:
+        InputError: the file is missing, or nothing in it fits.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"there are no weights at {file}")
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise InputError(f"{file} is not a whole safetensors file: {error}") from error
+    own = model.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise InputError(f"none of the weights in {file} fits this network")
+    model.load_state_dict(fitting, strict=False)
+    left = sorted(set(own) - set(fitting))
+    if left:
+        log.warning("%d weights are not in %s and start anew: %s", len(left), file,
+                    ", ".join(left[:5]) + (" ..." if len(left) > 5 else ""))
+
+
+def _strategy(several: bool, adversarial: bool) -> str:
+    if not several:
+        return "auto"
+    return "ddp_find_unused_parameters_true" if adversarial else "ddp"
+
+
+def _describe(folder: Path, recipe: Recipe, corpus: Any, network: dict[str, Any]) -> None:
+    """Write recipe.yaml and run.json, refusing a folder that holds another network."""
+    facts = {
+        "model": recipe.model,
+        "network": network,
+        "data": [str(path) for path in corpus.dirs],
+        "speakers": corpus.speakers,
+        "languages": corpus.languages,
+        "mel": asdict(corpus.mel),
+    }
+    path = folder / "run.json"
+    if path.exists() and (folder / "state.ckpt").exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("model", "network", "speakers"):
+            if before[key] != json.loads(json.dumps(facts[key])):
+                raise InputError(
+                    f"{folder} holds a run with another {key} ({before[key]}); "
+                    "continue it with its own settings or choose another --out"
+                )
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    with replacing(folder / "recipe.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(as_dict(recipe), sort_keys=False), encoding="utf-8")
+
+
+def _log_to(path: Path) -> None:
+    """Send our log to the terminal and, appending, to the run's file."""
+    logger = logging.getLogger("glottis")
+    logger.setLevel(logging.INFO)
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+        old.close()
+    form = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
+    for handler in (logging.StreamHandler(sys.stderr), logging.FileHandler(path)):
+        handler.setFormatter(form)
+        logger.addHandler(handler)
+    logger.propagate = False
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
