@@ -1,1 +1,1 @@
-
+"""How good a voice is, as programs judge it; see :mod:`glottis.evaluation.run`."""
