@@ -35,11 +35,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     temporary = Path(name)
     try:
+        yield temporary
         # mkstemp makes files private; what we write should obey the user's umask like any other.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        yield temporary
         os.replace(temporary, target)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -96,13 +96,18 @@ class InverseSTFT(nn.Module):
     """
 
     window: Tensor
+    cosines: Tensor
+    bins: Tensor
 
     def __init__(self, fft_size: int, hop: int) -> None:
         super().__init__()
-        if fft_size % hop:
-            raise ValueError(f"fft_size {fft_size} must be a multiple of hop {hop}")
+        if fft_size % hop or fft_size % 4:
+            raise ValueError(f"fft_size {fft_size} must be a multiple of 4 and of hop {hop}")
         self.fft_size, self.hop = fft_size, hop
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
+        angles = torch.arange(fft_size, dtype=torch.float64) * (2 * torch.pi / fft_size)
+        self.register_buffer("cosines", angles.cos().float(), persistent=False)
+        self.register_buffer("bins", torch.arange(fft_size // 2 + 1), persistent=False)
         self.products = False
 
     def forward(self, real: Tensor, imaginary: Tensor) -> Tensor:
@@ -120,14 +125,13 @@ class InverseSTFT(nn.Module):
     def _by_products(self, real: Tensor, imaginary: Tensor) -> Tensor:
         """``[batch, frames, bins]`` twice -> ``[batch, frames, fft_size]``."""
         size, half = self.fft_size, self.fft_size // 2
-        index = torch.arange(half + 1, device=real.device)
-        angle = torch.arange(size, device=real.device, dtype=torch.float64) * (2 * torch.pi / size)
         # The mirrored bins 1 .. half-1 count twice, the first and the last once.
-        twice = torch.full((half + 1, 1), 2.0 / size, device=real.device)
-        twice[0] = twice[-1] = 1.0 / size
-        phase = (index[:, None] * index[None, :]) % size
-        even = real @ (angle.cos().float()[phase] * twice)
-        odd = imaginary @ (-angle.sin().float()[phase] * twice)
+        inner = (self.bins > 0) & (self.bins < half)
+        gain = torch.where(inner, 2.0 / size, 1.0 / size).unsqueeze(1)
+        phase = (self.bins[:, None] * self.bins[None, :]) % size
+        even = real @ (self.cosines[phase] * gain)
+        # sin(x) = cos(x - pi / 2), a quarter of the table earlier.
+        odd = imaginary @ (-self.cosines[(phase + 3 * size // 4) % size] * gain)
         first, second = even + odd, even - odd
         return torch.cat([first, second[..., 1:half].flip(-1)], dim=-1)
 

@@ -67,6 +67,7 @@ class InvertibleConv1x1(nn.Module):
         self.channels, self.group = channels, group
         rotation = torch.linalg.qr(torch.randn(group, group))[0]
         self.weight = nn.Parameter(rotation)
+        self.stored_inverse: Tensor | None = None
 
     def call_and_ladj(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         # Factorisations exist only from float32 on; autocast must not reach them.
@@ -78,8 +79,16 @@ class InvertibleConv1x1(nn.Module):
         return self._mix(y, self.inverse_weight()) * mask
 
     def inverse_weight(self) -> Tensor:
-        """The inverse matrix, ``[group, group]``; a constant in an exported graph."""
+        """The inverse matrix, ``[group, group]``."""
+        if self.stored_inverse is not None:
+            return self.stored_inverse
         return torch.linalg.inv(self.weight.double()).to(self.weight.dtype)
+
+    def store_inverse(self) -> None:
+        """Keep the inverse as it is now: a graph to be exported cannot compute it."""
+        inverse = self.inverse_weight().detach()
+        del self.stored_inverse
+        self.register_buffer("stored_inverse", inverse)
 
     def _mix(self, x: Tensor, weight: Tensor) -> Tensor:
         batch, channels, time = x.shape

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from glottis.alignment import coverage, diagonality, expand
 from glottis.audio.mel import MelConfig
+from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
 from glottis.blocks.duration import DurationPredictor, duration_loss
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
@@ -31,12 +32,14 @@ from glottis.likelihood.lattice import GaussianLattice
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes in channels. ``symbols`` and ``speakers`` are counts; one speaker has no embedding.
+    """Sizes in channels. ``blanks`` keeps the pads between phonemes as states of their own: finer,
+    but each takes at least one frame, which fast speech does not have. ``symbols`` and ``speakers`` are counts; one speaker has no embedding.
 
     ``unit_variance`` fixes the prior's scale to 1, as the released code does. ``squeeze`` frames
     are stacked into channels before the flow. ``group`` is the size of the 1x1 convolutions.
     """
 
+    blanks: bool = False
     symbols: int = 256
     speakers: int = 1
     speaker_channels: int = 64
@@ -198,16 +201,18 @@ class GlowTTS(nn.Module):
         """The parameters that each loss of :meth:`steps` trains."""
         return {"likelihood": list(self.parameters())}
 
-    def align(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def align(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The likelihood of a batch under its best alignment.
 
         Returns:
-            Log-likelihood ``[batch]`` in nats, log durations ``[batch, text]`` as predicted, and
-            durations int64 ``[batch, text]`` in frames as found.
+            Log-likelihood ``[batch]`` in nats, log durations ``[batch, text]`` as predicted,
+            durations int64 ``[batch, text]`` in frames as found, and the text lengths, which are
+            smaller than the batch's when blanks are dropped.
         """
         speaker = self._speaker(batch.speaker)
-        text_mask = mask_from_lengths(batch.text_lengths, batch.text.shape[1])
-        mean, log_scale, log_durations = self.encoder(batch.text, text_mask, speaker)
+        text, text_lengths = self._read(batch.text, batch.text_lengths)
+        text_mask = mask_from_lengths(text_lengths, text.shape[1])
+        mean, log_scale, log_durations = self.encoder(text, text_mask, speaker)
         # The flow takes whole groups of frames; an odd one at the end is left out.
         lengths = batch.mel_lengths // self.config.squeeze * self.config.squeeze
         longest = batch.mel.shape[2] // self.config.squeeze * self.config.squeeze
@@ -217,7 +222,7 @@ class GlowTTS(nn.Module):
 
         with torch.no_grad():
             lattice = GaussianLattice(mean, log_scale).log_prob(latent)
-            durations = mas(lattice, batch.text_lengths, lengths)
+            durations = mas(lattice, text_lengths, lengths)
         mean = expand(mean, durations, longest)
         residual = latent - mean
         if log_scale is None:
@@ -226,7 +231,7 @@ class GlowTTS(nn.Module):
             log_scale = expand(log_scale, durations, longest)
             exponent = residual.square() * torch.exp(-2 * log_scale) + 2 * log_scale
         density = -0.5 * ((exponent + math.log(2 * math.pi)) * mask).sum((1, 2))
-        return density + ladj, log_durations, durations
+        return density + ladj, log_durations, durations, text_lengths
 
     def steps(
         self, batch: UtteranceBatch, step: int
@@ -241,16 +246,16 @@ class GlowTTS(nn.Module):
         return {"loss": loss, **logs}
 
     def _losses(self, batch: UtteranceBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        log_likelihood, log_durations, durations = self.align(batch)
+        log_likelihood, log_durations, durations, text_lengths = self.align(batch)
         frames = durations.sum()
         nats = -log_likelihood.sum() / frames
-        duration = duration_loss(log_durations, durations, batch.text_lengths)
+        duration = duration_loss(log_durations, durations, text_lengths)
         loss = nats / self.config.mel.mels + self.config.duration_weight * duration
         return loss, {
             "nats_per_frame": nats,
             "duration": duration,
-            "diagonality": diagonality(durations, batch.text_lengths).mean(),
-            "coverage": coverage(durations, batch.text_lengths).mean(),
+            "diagonality": diagonality(durations, text_lengths).mean(),
+            "coverage": coverage(durations, text_lengths).mean(),
         }
 
     def predict_durations(
@@ -285,9 +290,11 @@ class GlowTTS(nn.Module):
             generator: source of randomness.
 
         Returns:
-            Log-mels ``[batch, mels, frames]``, their lengths ``[batch]``, durations.
+            Log-mels ``[batch, mels, frames]``, their lengths ``[batch]``, durations of the tokens
+            that the model reads.
         """
         given = self._speaker(speaker)
+        text, text_lengths = self._read(text, text_lengths)
         text_mask = mask_from_lengths(text_lengths, text.shape[1])
         mean, log_scale, log_durations = self.encoder(text, text_mask, given)
         if durations is None:
@@ -310,6 +317,9 @@ class GlowTTS(nn.Module):
             noise = noise * torch.exp(expand(log_scale, durations, frames))
         return expand(mean, durations, frames) + noise
 
+    def _read(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return (text, lengths) if self.config.blanks else drop_blanks(text, lengths)
+
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
         if self.speakers is None:
             return None
@@ -329,7 +339,7 @@ class GlowTTS(nn.Module):
             batch.mel_lengths[:1],
             batch.speaker[:1],
         )
-        _, _, durations = self.align(one)
+        _, _, durations, _ = self.align(one)
         frames = torch.arange(int(durations.sum()), device=durations.device)
         ends = durations[0].cumsum(0)
         path = (frames[None, :] < ends[:, None]) & (frames[None, :] >= (ends - durations[0])[:, None])
@@ -355,18 +365,26 @@ class AcousticGraph(nn.Module):
     def __init__(self, model: GlowTTS) -> None:
         super().__init__()
         self.model = model
+        for mixer in model.decoder.mixers:
+            mixer.store_inverse()
 
     def forward(
         self, text: Tensor, text_lengths: Tensor, scales: Tensor, speaker: Tensor | None, seed: Tensor
     ) -> tuple[Tensor, Tensor]:
         model = self.model
         given = model._speaker(speaker)
-        text_mask = mask_from_lengths(text_lengths, text.shape[1])
-        mean, log_scale, log_durations = model.encoder(text, text_mask, given)
+        read = text
+        if not model.config.blanks:
+            kept = torch.nonzero(text[0] != PAD).squeeze(1)
+            read, text_lengths = text[:, kept], kept.shape[0] * torch.ones_like(text_lengths)
+        text_mask = mask_from_lengths(text_lengths, read.shape[1])
+        mean, log_scale, log_durations = model.encoder(read, text_mask, given)
         durations = model.predict_durations(log_durations, text_mask, scales[1])
         squeeze = model.config.squeeze
         frames = (durations.sum() + squeeze - 1) // squeeze * squeeze
         noise = normal_from_seed(seed, frames, model.config.mel.mels) * scales[0]
         latent = model._latent(mean, log_scale, durations, noise, frames)  # type: ignore[arg-type]
         mask = torch.ones_like(latent[:, :1], dtype=torch.bool)
+        if not model.config.blanks:
+            durations = restore_blanks(durations, kept, text)
         return model.decoder.inverse(latent, mask, given), durations

@@ -132,6 +132,11 @@ class Vocos(nn.Module):
             "spectral": self.spectral_loss(predicted, batch.audio),
         }
 
+    def export_graph(self) -> nn.Module:
+        """The network in operations that ONNX has: ``[batch, mels, frames]`` -> ``[batch, samples]``."""
+        self.head.inverse.products = True
+        return nn.Sequential(self.stack, self.head)
+
     @torch.no_grad()
     def show(self, batch: WindowBatch) -> dict[str, Tensor]:
         """Log-mels ``[mels, frames]`` and audio ``[samples]`` of the first window and its copy."""

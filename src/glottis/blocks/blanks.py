@@ -1,0 +1,33 @@
+"""Models that read phonemes without the pads that a voice file's ids carry between them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+PAD = 0
+"""The id of the pad in every ``phoneme_id_map``."""
+
+
+def drop_blanks(text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Close up the ids that are not pads.
+
+    ``text`` int64 ``[batch, text]``, ``lengths`` int64 ``[batch]`` -> the same, shorter; order is
+    kept and the new padding is zero.
+    """
+    steps = torch.arange(text.shape[1], device=text.device)
+    kept = (text != PAD) & (steps[None, :] < lengths[:, None])
+    order = torch.argsort((~kept).to(torch.int8), dim=1, stable=True)
+    counts = kept.sum(1)
+    longest = int(counts.max())
+    closed = torch.where(kept, text, 0).gather(1, order)[:, :longest]
+    return closed, counts
+
+
+def restore_blanks(durations: Tensor, kept: Tensor, text: Tensor) -> Tensor:
+    """Durations of the kept ids back at their places in ``text``; pads last no frame.
+
+    ``durations`` int64 ``[1, kept]``, ``kept`` int64 ``[kept]`` positions, ``text`` int64
+    ``[1, text]`` -> int64 ``[1, text]``.
+    """
+    return torch.zeros_like(text).scatter(1, kept.unsqueeze(0), durations)
