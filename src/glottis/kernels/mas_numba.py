@@ -69,7 +69,7 @@ def _text_fastest(log_prob, tokens, frames, durations, scores, moved):  # type: 
         bad = np.int32(0)
         for i in range(tokens):
             bad += np.int32(not (row[i] < np.inf))
-        unusable += bad
+        unusable += int(bad)
         # Only cells from which both ends can be reached.
         _frame(row, old, new, moved[frame], max(0, tokens - frames + frame), min(frame + 1, tokens))
         old[0] = -np.inf
@@ -98,7 +98,7 @@ def _frames_fastest(log_prob, tokens, frames, durations, scores, moved, tile):  
                 tile[i, token] = row[i]
             for i in range(width):
                 bad += np.int32(not (row[i] < np.inf))
-            unusable += bad
+            unusable += int(bad)
         for i in range(width):
             frame = start + i
             low, high = max(0, tokens - frames + frame), min(frame + 1, tokens)
