@@ -139,7 +139,6 @@ def speak(
             speaker=speaker,
             rate=rate,
             seed=seed,
-            markup=ssml,
             pause=pause,
             progress=progress,
         )

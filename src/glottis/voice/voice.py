@@ -1,0 +1,496 @@
+"""A voice: text in, speech out, by one ONNX graph in Piper's format."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glottis import voices
+from glottis.audio.limiter import limit
+from glottis.errors import InputError
+from glottis.text import FrontEnd, Utterance
+from glottis.voice.description import check_graph, read_description
+from glottis.voice.pieces import cut_phonemes, cut_text, paragraphs
+from glottis.voice.speech import Mark, Speech
+
+Array = NDArray[np.float32]
+RATES = (0.25, 4.0)
+"""Slowest and fastest rate of speaking, relative to the voice's own."""
+
+FADE = 0.002
+"""Seconds over which a piece fades in and out, so that it meets silence without a click."""
+
+_STRESS = "ˈˌ"
+_LENGTH = "ːˑ˞"
+_STOPS = ".?!;:,"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A sentence and the silence after it, in seconds."""
+
+    text: str
+    pause: float
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How to speak: what goes into the graph beside the phonemes."""
+
+    speaker: int
+    scales: Array
+    seed: int
+
+
+class Voice:
+    """A loaded voice. Get one with :meth:`load`; it may speak in several threads at once."""
+
+    def __init__(self, path: Path, *, threads: int | None, lexicon: Path | None) -> None:
+        self.path = path
+        self._description = read_description(path)
+        self._session = _session(path, threads)
+        self._frames = "durations" in [node.name for node in self._session.get_outputs()]
+        free = [node.name for node in self._session.get_overridable_initializers()]
+        needed = [node.name for node in self._session.get_inputs()]
+        self._seeded = "seed" in free or "seed" in needed
+        self._inputs = frozenset(needed)
+        check_graph(
+            self._description,
+            path,
+            needed,
+            [node.name for node in self._session.get_outputs()],
+            self._session.get_modelmeta().custom_metadata_map,
+        )
+        self._front_end = FrontEnd(
+            language=self._description.espeak_voice,
+            lexicon=lexicon,
+            phonemes=self._description.phoneme_type,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        name: str | os.PathLike[str] | None = None,
+        *,
+        threads: int | None = None,
+        lexicon: str | os.PathLike[str] | None = None,
+    ) -> Voice:
+        """Load a voice by name, by the path of its ``.onnx``, or the default one.
+
+        Args:
+            name: see :func:`glottis.voices.find`.
+            threads: processor threads for one sentence; all of them, at most 2, when left out.
+            lexicon: a file of pronunciations that win over the front end's.
+
+        Raises:
+            InputError: no such voice, a damaged file, or a JSON that contradicts its graph.
+        """
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be 1 or more, not {threads}")
+        return cls(
+            voices.find(name),
+            threads=threads,
+            lexicon=Path(lexicon) if lexicon is not None else None,
+        )
+
+    def __repr__(self) -> str:
+        return f"Voice({self.name!r}, {self.language}, {len(self.speakers) or 1} speakers)"
+
+    @property
+    def name(self) -> str:
+        """The voice's name."""
+        return self._description.name
+
+    @property
+    def language(self) -> str:
+        """Language code, such as ``en_US`` or ``en-us``."""
+        return self._description.language
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self._description.sample_rate
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Names of the speakers, the default one first; empty for one without a name."""
+        return tuple(self._description.speakers)
+
+    @property
+    def license(self) -> str | None:
+        """The licence of the voice, as its file states it."""
+        return self._description.license
+
+    def speak(
+        self,
+        text: str,
+        *,
+        speaker: str | int | None = None,
+        rate: float = 1.0,
+        seed: int | None = None,
+        noise_scale: float | None = None,
+        noise_w: float | None = None,
+        pause: float = 0.25,
+        paragraph_pause: float = 0.5,
+    ) -> Speech:
+        """Speak a text of any length.
+
+        Args:
+            text: what to say; blank lines separate paragraphs.
+            speaker: a name from :attr:`speakers`, or its id; the first when left out.
+            rate: speed of speaking, 0.25 to 4.
+            seed: the same seed gives the same audio (with voices that draw from it); a new one for
+                every call when left out.
+            noise_scale: how much the voice varies; its own default when left out.
+            noise_w: how much its rhythm varies; its own default when left out.
+            pause: seconds of silence between sentences.
+            paragraph_pause: seconds of silence between paragraphs.
+
+        Raises:
+            InputError: nothing to say, a value out of range, or an unknown speaker.
+        """
+        return Speech.join(
+            self.stream(
+                text,
+                speaker=speaker,
+                rate=rate,
+                seed=seed,
+                noise_scale=noise_scale,
+                noise_w=noise_w,
+                pause=pause,
+                paragraph_pause=paragraph_pause,
+            )
+        )
+
+    def stream(
+        self,
+        text: str,
+        *,
+        speaker: str | int | None = None,
+        rate: float = 1.0,
+        seed: int | None = None,
+        noise_scale: float | None = None,
+        noise_w: float | None = None,
+        pause: float = 0.25,
+        paragraph_pause: float = 0.5,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Speech]:
+        """Speak sentence by sentence: each chunk is a sentence and the silence before it.
+
+        Joined, the chunks are what :meth:`speak` gives for the same seed. Arguments as there;
+        ``progress(done, total)`` is called after each sentence. Wrong arguments raise at once, text
+        in which nothing can be said when that is known.
+        """
+        manner = self._manner(speaker, rate, seed, noise_scale, noise_w)
+        parts = self._parts(
+            text,
+            _seconds("pause", pause),
+            _seconds("paragraph_pause", paragraph_pause),
+        )
+        return self._stream(parts, manner, progress)
+
+    def _manner(
+        self,
+        speaker: str | int | None,
+        rate: float,
+        seed: int | None,
+        noise_scale: float | None,
+        noise_w: float | None,
+    ) -> _Manner:
+        slowest, fastest = RATES
+        if not isinstance(rate, (int, float)) or not slowest <= rate <= fastest:
+            raise InputError(
+                f"rate must be from {slowest} (slow) to {fastest:g} (fast), not {rate}"
+            )
+        if seed is None:
+            seed = secrets.randbits(63)
+        elif not isinstance(seed, (int, np.integer)):
+            raise InputError(f"seed must be a whole number, not {seed!r}")
+        elif not self._seeded:
+            _log.warning("%s draws its noise by itself; the seed has no effect", self.name)
+        own = self._description
+        scales = (
+            own.noise_scale if noise_scale is None else _scale("noise_scale", noise_scale),
+            own.length_scale / rate,
+            own.noise_w if noise_w is None else _scale("noise_w", noise_w),
+        )
+        return _Manner(self._speaker(speaker), np.array(scales, dtype=np.float32), int(seed))
+
+    def _speaker(self, speaker: str | int | None) -> int:
+        known = self._description.speakers
+        if speaker is None:
+            return next(iter(known.values()), 0)
+        if isinstance(speaker, int) and 0 <= speaker < self._description.num_speakers:
+            return speaker
+        if speaker in known:
+            return known[str(speaker)]
+        if not known:
+            raise InputError(
+                f"the voice {self.name} has a single speaker without a name; leave the speaker "
+                f"{speaker!r} out"
+            )
+        names = list(known)
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        raise InputError(
+            f"the voice {self.name} has no speaker {speaker!r}. "
+            f"Speakers: {', '.join(names[:10])}{more}"
+        )
+
+    def _parts(self, text: str, pause: float, paragraph_pause: float) -> list[_Part]:
+        if not isinstance(text, str):
+            raise InputError(f"the text must be str, not {type(text).__name__}")
+        # Undecodable bytes of a command line arrive as lone surrogates, which no encoder takes.
+        text = text.encode("utf-8", "ignore").decode("utf-8")
+        parts: list[_Part] = []
+        for paragraph in paragraphs(text):
+            sentences = [s for s in self._front_end.sentences(paragraph) if s.strip()]
+            for sentence in sentences:
+                cuts = list(cut_text(sentence))
+                parts += [_Part(cut, 0.0) for cut in cuts[:-1]]
+                parts.append(_Part(cuts[-1], pause))
+            if sentences:
+                parts[-1] = _Part(parts[-1].text, paragraph_pause)
+        if not parts:
+            raise InputError("the text is empty: there is nothing to say")
+        parts[-1] = _Part(parts[-1].text, 0.0)
+        return parts
+
+    def _stream(
+        self,
+        parts: Sequence[_Part],
+        manner: _Manner,
+        progress: Callable[[int, int], None] | None,
+    ) -> Iterator[Speech]:
+        pieces = 0
+        # Silence is due only once something was said before it and something follows it.
+        silence: float | None = None
+        for done, part in enumerate(parts, 1):
+            utterance = self._front_end.analyse(part.text)
+            if self._sayable(utterance.phonemes):
+                speech, pieces = self._sentence(utterance, manner, pieces)
+                yield self._after_silence(speech, silence) if silence else speech
+                silence = 0.0
+            elif part.text.strip():
+                _log.info("nothing to say in %r", part.text.strip()[:80])
+            if silence is not None:
+                silence = max(silence, part.pause)
+            if progress is not None:
+                progress(done, len(parts))
+        if silence is None:
+            shown = " ".join(part.text.strip() for part in parts)
+            raise InputError(
+                f"the voice {self.name} ({self.language}) can say nothing of "
+                f"{shown[:40] + '...' if len(shown) > 40 else shown!r}: it holds no words"
+            )
+
+    def _after_silence(self, speech: Speech, seconds: float) -> Speech:
+        silence = np.zeros(round(seconds * self.sample_rate), np.float32)
+        joined = Speech.join([Speech(silence, self.sample_rate), speech])
+        return replace(joined, text=speech.text)
+
+    def _sayable(self, phonemes: Sequence[str]) -> bool:
+        known = self._description.symbols
+        return any(
+            phoneme in known
+            and phoneme not in _STRESS + _LENGTH
+            and unicodedata.category(phoneme[0])[0] in "LN"
+            for phoneme in phonemes
+        )
+
+    def _sentence(self, utterance: Utterance, manner: _Manner, pieces: int) -> tuple[Speech, int]:
+        """Speak one utterance; ``pieces`` counts what the graph has spoken of this text."""
+        audio: list[Array] = []
+        times: list[tuple[float, float]] = []
+        samples = 0
+        for start, end in cut_phonemes(utterance.phonemes):
+            phonemes = list(utterance.phonemes[start:end])
+            if self._sayable(phonemes):
+                # Every piece needs a noise of its own.
+                seed = (manner.seed + pieces * 0x9E3779B97F4A7C15) & (2**63 - 1)
+                last = end == len(utterance.phonemes)
+                spoken, spans = self._run(phonemes, "." if last else ",", manner, seed)
+                pieces += 1
+            else:
+                spoken, spans = np.zeros(0, np.float32), [(0, 0)] * len(phonemes)
+            times += [
+                ((samples + a) / self.sample_rate, (samples + b) / self.sample_rate)
+                for a, b in spans
+            ]
+            audio.append(spoken)
+            samples += len(spoken)
+        marks = [Mark("sentence", utterance.text.strip(), 0.0, samples / self.sample_rate)]
+        if self._frames:
+            marks += _word_marks(utterance, times) + _phoneme_marks(utterance.phonemes, times)
+            marks.sort(key=lambda mark: (mark.start, -mark.end))
+        speech = Speech(
+            limit(np.concatenate(audio), self.sample_rate),
+            self.sample_rate,
+            tuple(marks),
+            utterance.text.strip(),
+        )
+        return speech, pieces
+
+    def _run(
+        self, phonemes: list[str], stop: str, manner: _Manner, seed: int
+    ) -> tuple[Array, list[tuple[int, int]]]:
+        """Phonemes -> float32 ``[samples]``, and each phoneme's range of samples."""
+        symbols = self._description.symbols
+        number = len(phonemes)
+        if phonemes[-1] not in _STOPS and stop in symbols:
+            # Sentences of a corpus end with a stop; without one the last word is cut off or noisy.
+            phonemes = [*phonemes[: number - (phonemes[-1] == " ")], stop]
+        ids = np.array([symbols.ids(phonemes)], dtype=np.int64)
+        feeds: dict[str, Any] = {
+            "input": ids,
+            "input_lengths": np.array([ids.shape[1]], dtype=np.int64),
+            "scales": manner.scales,
+        }
+        if "sid" in self._inputs:
+            feeds["sid"] = np.array([manner.speaker], dtype=np.int64)
+        if self._seeded:
+            feeds["seed"] = np.array([seed], dtype=np.int64)
+        outputs = self._infer(feeds)
+        samples = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
+        if not np.isfinite(samples).all():
+            raise InputError(f"{self.path}: the graph gave NaN or infinite samples; is it damaged?")
+        spans = [(0, 0)] * len(phonemes)
+        if self._frames:
+            ends = self._ends(np.asarray(outputs[1]).reshape(-1), len(ids[0]), len(samples))
+            spans = [(int(ends[a]), int(ends[b])) for a, b in symbols.spans(phonemes)]
+        return _fade(samples, round(FADE * self.sample_rate)), spans[:number]
+
+    def _infer(self, feeds: dict[str, Any]) -> list[Any]:
+        names = [self._session.get_outputs()[0].name, *(["durations"] if self._frames else [])]
+        try:
+            return list(self._session.run(names, feeds))
+        except Exception as error:  # onnxruntime's errors have no common class of their own.
+            if isinstance(error, MemoryError):
+                raise
+            said = str(error)
+            if "out of data bounds" in said:
+                raise InputError(
+                    f"{self._description.path}: phoneme_id_map or speaker_id_map holds an id that "
+                    f"the graph has no embedding for ({said[said.find('idx=') :][:60]}); give the "
+                    "JSON that belongs to this graph"
+                ) from error
+            raise InputError(f"{self.path}: the graph failed: {said[:300]}") from error
+
+    def _ends(self, durations: NDArray[Any], texts: int, samples: int) -> NDArray[np.int64]:
+        """Where each id begins, in samples, and last the end: ``[text]`` -> ``[text + 1]``."""
+        if len(durations) != texts:
+            raise InputError(
+                f"{self.path}: the graph gave {len(durations)} durations for {texts} phoneme ids"
+            )
+        frames = np.concatenate([[0.0], np.cumsum(durations.astype(np.float64))])
+        hop = self._description.hop
+        # A graph may round its last frame; a wrong hop is off everywhere.
+        if hop is not None and abs(frames[-1] * hop - samples) > hop:
+            raise InputError(
+                f"{self._description.path}: hop_length: is {hop}, but the graph gave {samples} "
+                f"samples for {frames[-1]:g} frames; give the JSON that belongs to this graph"
+            )
+        scale = samples / frames[-1] if frames[-1] > 0 else 0.0
+        return np.rint(frames * scale).astype(np.int64)
+
+
+def speak(text: str, voice: str | os.PathLike[str] | None = None, **manner: Any) -> Speech:
+    """Speak a text with a voice given by name or path, the default voice otherwise.
+
+    The voice is loaded for this one call; keep a :class:`Voice` to speak more. Further arguments
+    as :meth:`Voice.speak`.
+    """
+    return Voice.load(voice).speak(text, **manner)
+
+
+def _session(path: Path, threads: int | None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or min(2, os.cpu_count() or 1)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+        if head.startswith(b"version https://git-lfs"):
+            raise InputError(f"{path} is a Git LFS pointer, not the voice; run 'git lfs pull'")
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # onnxruntime's errors have no common class of their own.
+        if isinstance(error, MemoryError):
+            raise
+        size = path.stat().st_size
+        raise InputError(
+            f"{path} cannot be loaded ({size:,} bytes): it is truncated, or not an ONNX graph; "
+            f"copy it again ({str(error)[:200]})"
+        ) from error
+
+
+def _word_marks(utterance: Utterance, times: Sequence[tuple[float, float]]) -> list[Mark]:
+    return [
+        Mark("word", word.text, times[word.start][0], times[word.end - 1][1])
+        for word in utterance.words
+        if word.start < word.end and times[word.start][0] < times[word.end - 1][1]
+    ]
+
+
+def _phoneme_marks(phonemes: Sequence[str], times: Sequence[tuple[float, float]]) -> list[Mark]:
+    """A mark for each sound: stress belongs to what follows it, length to what it follows."""
+    marks: list[Mark] = []
+    stress, start = "", 0.0
+    for phoneme, (begin, end) in zip(phonemes, times, strict=True):
+        if begin == end:
+            continue
+        if phoneme in _STRESS:
+            start = start if stress else begin
+            stress += phoneme
+        elif marks and marks[-1].end == begin and _belongs_to_previous(phoneme):
+            last = marks.pop()
+            marks.append(Mark("phoneme", last.text + phoneme, last.start, end))
+        elif unicodedata.category(phoneme)[0] in "LN":
+            marks.append(Mark("phoneme", stress + phoneme, start if stress else begin, end))
+            stress = ""
+        else:
+            stress = ""
+    return marks
+
+
+def _belongs_to_previous(phoneme: str) -> bool:
+    return phoneme in _LENGTH or unicodedata.category(phoneme) == "Mn"
+
+
+def _fade(samples: Array, length: int) -> Array:
+    """Fade the first and last ``length`` of ``[samples]`` linearly."""
+    length = min(length, len(samples) // 2)
+    if length > 0:
+        ramp = np.linspace(0.0, 1.0, length, endpoint=False, dtype=np.float32)
+        samples = samples.copy()
+        samples[:length] *= ramp
+        samples[-length:] *= ramp[::-1]
+    return samples
+
+
+def _scale(name: str, value: float) -> float:
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value <= 10:
+        raise InputError(f"{name} must be from 0 to 10, not {value}")
+    return float(value)
+
+
+def _seconds(name: str, value: float) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= value <= 60:
+        raise InputError(f"{name} must be from 0 to 60 seconds, not {value}")
+    return float(value)
