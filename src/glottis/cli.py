@@ -256,14 +256,13 @@ def prepare(
     for name, value in (("speaker", speaker), ("language", language)):
         if value is not None:
             values[name] = value
-    with _progress("preparing") as progress:
-        summary = run(
-            corpus,
-            out,
-            config=build(PrepareConfig, values, "prepare"),
-            jobs=jobs or os.cpu_count() or 1,
-            progress=progress,
-        )
+    summary = run(
+        corpus,
+        out,
+        config=build(PrepareConfig, values, "prepare"),
+        jobs=jobs,
+        progress=sys.stderr.isatty(),
+    )
     print(summary)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import secrets
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -214,7 +213,7 @@ class Voice:
                 f"rate must be from {slowest} (slow) to {fastest:g} (fast), not {rate}"
             )
         if seed is None:
-            seed = secrets.randbits(63)
+            seed = int.from_bytes(os.urandom(8), "little") >> 1
         elif not isinstance(seed, (int, np.integer)):
             raise InputError(f"seed must be a whole number, not {seed!r}")
         elif not self._seeded:
