@@ -72,7 +72,9 @@ def read(path: str | os.PathLike[str], rate: int | None = None) -> tuple[Array, 
         with soundfile.SoundFile(path) as file:
             found = file.samplerate
             promised = _promised(file)
+            ogg = file.format == "OGG"
             channels = file.read(dtype="float32", always_2d=True)
+        torn = ogg and _torn_page(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except soundfile.SoundFileError as error:
@@ -84,6 +86,8 @@ def read(path: str | os.PathLike[str], rate: int | None = None) -> tuple[Array, 
             f"{path}: truncated: its header promises {promised / found:.2f} s, it holds "
             f"{len(channels) / found:.2f} s; copy or convert it again"
         )
+    if torn:
+        raise InputError(f"{path}: truncated: its last page is incomplete; copy it again")
     if len(channels) == 0:
         raise InputError(f"{path}: holds no samples")
     samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
@@ -257,6 +261,20 @@ def _promised(file: object) -> int:
             if held < size < 2**31 - 4096:
                 return max(frames, 1)
     return frames
+
+
+def _torn_page(path: Path) -> bool:
+    """Whether an Ogg file ends inside a page (RFC 3533, section 6)."""
+    with open(path, "rb") as file:
+        # A page has at most 27 + 255 + 255 * 255 bytes.
+        size = path.stat().st_size
+        file.seek(max(0, size - 2 * 65307))
+        tail = file.read()
+    start = tail.rfind(b"OggS")
+    page = tail[start:]
+    if start < 0 or len(page) < 27 or len(page) < 27 + page[26]:
+        return True
+    return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def _reason(error: Exception) -> str:
