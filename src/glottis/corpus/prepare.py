@@ -15,19 +15,13 @@ import gzip
 import hashlib
 import io
 import json
-import multiprocessing
-import os
 import re
 import shutil
-import signal
 import unicodedata
-from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from itertools import islice
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +33,7 @@ from glottis.audio.mel import MelConfig, log_mel
 from glottis.config import as_dict
 from glottis.corpus.conditioning import ConditioningConfig, condition
 from glottis.corpus.prepared import FORMAT, MANIFEST, SETTINGS
+from glottis.corpus.processes import choose_jobs, ordered_map
 from glottis.corpus.readers import Layout, Row, Skipped, count_lines, metadata_file, read_rows
 from glottis.errors import InputError
 from glottis.files import replacing
@@ -46,7 +41,6 @@ from glottis.files import replacing
 SKIPPED = "skipped.jsonl"
 # Raise this when conditioning or features change for the same settings: it is part of their hash.
 AUDIO_VERSION = 1
-_CHUNK = 8  # rows handed to a process at a time
 
 
 @dataclass(frozen=True)
@@ -91,8 +85,8 @@ class Summary:
     """What a run of :func:`prepare` left behind.
 
     ``counts`` has cuts of ``train`` and ``test`` and the ``skipped`` rows, ``minutes`` the speech
-    in both splits, ``reused`` how many recordings had been conditioned before, and ``reasons`` the
-    skipped rows' reasons with their numbers, the commonest first.
+    in both splits, ``reused`` how many recordings had been conditioned before, and ``reasons`` a
+    line for each kind of skipped rows, the commonest first.
     """
 
     out: Path
@@ -100,7 +94,7 @@ class Summary:
     counts: dict[str, int]
     minutes: dict[str, float]
     reused: int
-    reasons: tuple[tuple[str, int], ...]
+    reasons: tuple[str, ...]
 
     def __str__(self) -> str:
         total = self.counts["train"] + self.counts["test"]
@@ -112,7 +106,7 @@ class Summary:
         ]
         if self.counts["skipped"]:
             lines.append(f"{self.counts['skipped']} rows skipped, see {self.out / SKIPPED}:")
-            lines += [f"  {count} x {reason}" for reason, count in self.reasons[:8]]
+            lines += [f"  {reason}" for reason in self.reasons]
         return "\n".join(lines)
 
 
@@ -122,7 +116,7 @@ def prepare(
     *,
     config: PrepareConfig | None = None,
     jobs: int | None = None,
-    progress: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Prepare one corpus folder: conditioned audio, log-mels, phonemes and a Lhotse manifest.
 
@@ -131,7 +125,7 @@ def prepare(
         out: the prepared folder; made when missing, continued when there.
         config: the defaults when left out.
         jobs: processes; as many as cores when left out. The result does not depend on it.
-        progress: whether to draw a progress bar on standard error.
+        progress: called as ``progress(done, total)`` after each row.
 
     Rows that cannot be used are listed in ``skipped.jsonl`` and do not stop the others.
 
@@ -147,24 +141,26 @@ def prepare(
     total = count_lines(metadata)
     rows = read_rows(corpus, layout=config.layout, speaker=config.speaker)
     task = _Task(out, config, audio_digest(config))
-    totals = _Totals()
+    outcomes = ordered_map(partial(_process, task), rows, choose_jobs(jobs, total))
+    totals = _Totals(config.mel.sample_rate)
     with (
+        contextlib.closing(outcomes),
         replacing(out / SKIPPED) as skipped_path,
         replacing(out / MANIFEST) as manifest_path,
         open(skipped_path, "w", encoding="utf-8") as skipped_file,
         _gzip_text(manifest_path) as manifest,
-        contextlib.closing(_outcomes(task, rows, _jobs(jobs, total))) as outcomes,
     ):
-        for outcome in _with_progress(outcomes, total, metadata.parent.name, progress):
-            if isinstance(outcome, Done) and (problem := _length_problem(outcome, config)):
-                outcome = Skipped(outcome.row.id, outcome.row.where, problem)
+        for done, outcome in enumerate(outcomes, start=1):
+            outcome = _of_good_length(outcome, config)
             if isinstance(outcome, Skipped):
                 totals.skip(outcome)
                 skipped_file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
             else:
                 totals.add(outcome)
-                cut = _cut(outcome, config, task.digest)
+                cut = _cut(outcome, config)
                 manifest.write(json.dumps(cut, ensure_ascii=False) + "\n")
+            if progress is not None:
+                progress(done, total)
         if not totals.usable:
             raise InputError(totals.nothing_left(metadata))
     summary = totals.summary(out)
@@ -184,13 +180,6 @@ class Done:
     phonemes: str
     split: Literal["train", "test"]
     reused: bool
-    rate: int
-    hop: int
-
-    @property
-    def seconds(self) -> float:
-        """Duration after trimming."""
-        return self.samples / self.rate
 
 
 @dataclass(frozen=True)
@@ -220,17 +209,15 @@ def split_of(text: str, test_share: float) -> Literal["train", "test"]:
     return "test" if int.from_bytes(digest[:8], "big") < test_share * 2**64 else "train"
 
 
-def _process(task: _Task, rows: list[Row | Skipped]) -> list[Done | Skipped]:
-    """What a process does: each row's audio, features and phonemes."""
-    return [row if isinstance(row, Skipped) else _process_row(task, row) for row in rows]
-
-
-def _process_row(task: _Task, row: Row) -> Done | Skipped:
+def _process(task: _Task, row: Row | Skipped) -> Done | Skipped:
+    """What a process does with a row: audio, features and phonemes."""
+    if isinstance(row, Skipped):
+        return row
     config = task.config
     try:
         data = row.audio.read_bytes()
     except OSError as error:
-        return Skipped(row.id, row.where, f"cannot read {row.audio}: {error.strerror or error}")
+        return Skipped(row.id, row.where, "bad audio", f"{row.audio.name}: {error.strerror}")
     digest = hashlib.sha256(data).hexdigest()[:20]
     del data
     stem = f"{task.digest}/{digest[:2]}/{digest}"
@@ -239,13 +226,14 @@ def _process_row(task: _Task, row: Row) -> Done | Skipped:
     if facts is None:
         facts = _store(task.out, stem, row.audio, config)
     if "reason" in facts:
-        return Skipped(row.id, row.where, f"{row.audio.name}: {facts['reason']}")
+        return Skipped(row.id, row.where, "bad audio", f"{row.audio.name}: {facts['reason']}")
     try:
         utterance = _front_end(config.language, config.lexicon, config.phonemes).analyse(row.text)
     except InputError as error:
-        return Skipped(row.id, row.where, f"cannot be read aloud: {error}")
+        return Skipped(row.id, row.where, "unspeakable", str(error))
     if not any(phoneme.isalpha() for phoneme in utterance.phonemes):
-        return Skipped(row.id, row.where, f"nothing in its transcript {row.text!r} can be spoken")
+        reason = f"nothing in its transcript {row.text!r} can be spoken; rewrite it in words"
+        return Skipped(row.id, row.where, "unspeakable", reason)
     return Done(
         row,
         stem,
@@ -254,8 +242,6 @@ def _process_row(task: _Task, row: Row) -> Done | Skipped:
         "".join(utterance.phonemes),
         split_of(row.text, config.test_share),
         reused,
-        config.mel.sample_rate,
-        config.mel.hop,
     )
 
 
@@ -323,82 +309,29 @@ def _store(out: Path, stem: str, source: Path, config: PrepareConfig) -> dict[st
     return facts
 
 
-def _outcomes(
-    task: _Task, rows: Iterable[Row | Skipped], jobs: int
-) -> Generator[Done | Skipped, None, None]:
-    """Map :func:`_process` over rows, in their order, with a bounded number of them in flight."""
-    iterator = iter(rows)
-    chunks = iter(lambda: list(islice(iterator, _CHUNK)), [])
-    if jobs == 1:
-        for chunk in chunks:
-            yield from _process(task, chunk)
-        return
-    # Processes are spawned, not forked: the caller may hold threads (torch, a progress bar).
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
-        waiting: deque[Future[list[Done | Skipped]]] = deque()
-        try:
-            for chunk in chunks:
-                waiting.append(pool.submit(_process, task, chunk))
-                if len(waiting) > 3 * jobs:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a process died, perhaps for want of memory; run again with fewer --jobs, "
-                "what is done is kept"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C is for the parent, which lets its processes finish the rows they hold."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside use one thread for matrix products: the cores are taken."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _jobs(jobs: int | None, rows: int) -> int:
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs must be at least 1, not {jobs}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # Starting a process takes longer than a few dozen rows.
-    return max(1, min(jobs or cores or 1, rows // 32 if jobs is None else rows))
-
-
-def _length_problem(done: Done, config: PrepareConfig) -> str | None:
-    if done.seconds < config.minimum_seconds:
-        return f"is too short after trimming (minimum_seconds={config.minimum_seconds})"
-    if done.seconds > config.maximum_seconds:
-        return (
-            f"is too long after trimming (maximum_seconds={config.maximum_seconds}); "
+def _of_good_length(outcome: Done | Skipped, config: PrepareConfig) -> Done | Skipped:
+    """The outcome itself, or why its length excludes it."""
+    if isinstance(outcome, Skipped):
+        return outcome
+    row, seconds = outcome.row, outcome.samples / config.mel.sample_rate
+    if seconds < config.minimum_seconds:
+        reason = f"has {seconds:.2f} s of speech; minimum_seconds is {config.minimum_seconds}"
+        return Skipped(row.id, row.where, "too short", reason)
+    if seconds > config.maximum_seconds:
+        reason = (
+            f"has {seconds:.1f} s of speech; maximum_seconds is {config.maximum_seconds}: "
             "cut it into sentences"
         )
-    return None
+        return Skipped(row.id, row.where, "too long", reason)
+    return outcome
 
 
-def _cut(done: Done, config: PrepareConfig, digest: str) -> dict[str, Any]:
+def _cut(done: Done, config: PrepareConfig) -> dict[str, Any]:
     """The row as a Lhotse cut, as a plain dictionary with paths relative to the folder."""
     from lhotse import AudioSource, Features, MonoCut, Recording, SupervisionSegment
 
-    row, rate, hop = done.row, done.rate, done.hop
+    row, rate, hop = done.row, config.mel.sample_rate, config.mel.hop
+    seconds = done.samples / rate
     # Ids of different corpora meet in training, and they become file names in reports.
     identity = re.sub(r"[/\\\s]+", "-", f"{row.speaker}-{row.id}")
     recording = Recording(
@@ -406,7 +339,7 @@ def _cut(done: Done, config: PrepareConfig, digest: str) -> dict[str, Any]:
         sources=[AudioSource(type="file", channels=[0], source=f"audio/{done.stem}.flac")],
         sampling_rate=rate,
         num_samples=done.samples,
-        duration=done.seconds,
+        duration=seconds,
         channel_ids=[0],
     )
     features = Features(
@@ -416,7 +349,7 @@ def _cut(done: Done, config: PrepareConfig, digest: str) -> dict[str, Any]:
         frame_shift=hop / rate,
         sampling_rate=rate,
         start=0.0,
-        duration=done.seconds,
+        duration=seconds,
         storage_type="numpy_files",
         storage_path="mels",
         storage_key=f"{done.stem}.npy",
@@ -427,7 +360,7 @@ def _cut(done: Done, config: PrepareConfig, digest: str) -> dict[str, Any]:
         id=identity,
         recording_id=identity,
         start=0.0,
-        duration=done.seconds,
+        duration=seconds,
         text=done.spoken,
         language=config.language,
         speaker=row.speaker,
@@ -436,7 +369,7 @@ def _cut(done: Done, config: PrepareConfig, digest: str) -> dict[str, Any]:
     cut = MonoCut(
         id=identity,
         start=0.0,
-        duration=done.seconds,
+        duration=seconds,
         channel=0,
         supervisions=[supervision],
         features=features,
@@ -448,14 +381,14 @@ def _cut(done: Done, config: PrepareConfig, digest: str) -> dict[str, Any]:
 class _Totals:
     """Counts that grow while outcomes pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
         self.speakers: set[str] = set()
         self.counts = {"train": 0, "test": 0, "skipped": 0}
         self.samples = {"train": 0, "test": 0}
-        self.rate = 1
         self.reused = 0
-        self.reasons: Counter[str] = Counter()
-        self.first_skipped: list[Skipped] = []
+        self.kinds: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
 
     @property
     def usable(self) -> int:
@@ -465,22 +398,22 @@ class _Totals:
         self.speakers.add(done.row.speaker)
         self.counts[done.split] += 1
         self.samples[done.split] += done.samples
-        self.rate = done.rate
         self.reused += done.reused
 
     def skip(self, skipped: Skipped) -> None:
         self.counts["skipped"] += 1
-        # What differs from row to row stands in quotes or before a colon; reasons are counted.
-        reason = re.sub(r"'[^']*' *", "", re.sub(r"^[^ ]+: ", "", skipped.reason))
-        if len(self.reasons) < 1000:
-            self.reasons[reason] += 1
-        if len(self.first_skipped) < 5:
-            self.first_skipped.append(skipped)
+        self.kinds[skipped.kind] += 1
+        self.examples.setdefault(skipped.kind, str(skipped))
+
+    def reasons(self) -> tuple[str, ...]:
+        return tuple(
+            f"{count} x {kind}, first {self.examples[kind]}"
+            for kind, count in self.kinds.most_common()
+        )
 
     def nothing_left(self, metadata: Path) -> str:
-        lines = [f"no row of {metadata} can be used ({self.counts['skipped']} skipped):"]
-        lines += [f"  {metadata.parent / s.where}: {s.id} {s.reason}" for s in self.first_skipped]
-        return "\n".join(lines)
+        head = f"no row of {metadata} can be used; {self.counts['skipped']} skipped:"
+        return "\n".join([head, *(f"  {reason}" for reason in self.reasons())])
 
     def summary(self, out: Path) -> Summary:
         return Summary(
@@ -489,7 +422,7 @@ class _Totals:
             counts=dict(self.counts),
             minutes={name: count / self.rate / 60 for name, count in self.samples.items()},
             reused=self.reused,
-            reasons=tuple(self.reasons.most_common()),
+            reasons=self.reasons(),
         )
 
 
@@ -526,31 +459,3 @@ def _gzip_text(path: Path) -> Iterator[io.TextIOWrapper]:
         io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as text,
     ):
         yield text
-
-
-def _with_progress(
-    outcomes: Iterator[Done | Skipped], total: int, name: str, show: bool
-) -> Iterator[Done | Skipped]:
-    if not show:
-        yield from outcomes
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("preparing {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        for outcome in outcomes:
-            bar.advance(task)
-            yield outcome

@@ -16,6 +16,16 @@ from typing import Literal
 from glottis.errors import InputError
 
 Layout = Literal["auto", "ljspeech", "speakers"]
+Kind = Literal[
+    "bad row",
+    "repeated id",
+    "no transcript",
+    "no audio",
+    "bad audio",
+    "unspeakable",
+    "too short",
+    "too long",
+]
 
 FOLDERS = ("wav", "wavs", "audio", "")
 EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".WAV", ".FLAC")
@@ -46,11 +56,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row that cannot be used: its id (or what stands for it), ``file:line`` and the reason."""
+    """A row that cannot be used.
+
+    Attributes:
+        id: its id, or what stands in its place.
+        where: ``file:line``.
+        kind: what is wrong, in a few words that are the same for all such rows.
+        reason: what is wrong with this row, and the remedy.
+    """
 
     id: str
     where: str
+    kind: Kind
     reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.id}: {self.reason}"
 
 
 def metadata_file(corpus: Path) -> Path:
@@ -123,9 +144,8 @@ def read_rows(
         if isinstance(item, Row):
             first = seen.setdefault(hash(item.id), number)
             if first != number:
-                item = Skipped(
-                    item.id, where, f"the id {item.id!r} was used on line {first}; make ids unique"
-                )
+                reason = f"the same id stands on line {first}; make ids unique"
+                item = Skipped(item.id, where, "repeated id", reason)
         yield item
     if empty:
         raise InputError(
@@ -175,27 +195,26 @@ def _lines(metadata: Path) -> Iterator[tuple[int, str]]:
 def _row(line: str, where: str, layout: Layout, name: str, finder: _Finder) -> Row | Skipped | None:
     """One line as a row; None for a header line."""
     if not line:
-        return Skipped(
-            where, where, "is not UTF-8; convert the file (iconv -f LATIN1 -t UTF-8), or retype it"
-        )
+        reason = "is not UTF-8; convert the file (iconv -f LATIN1 -t UTF-8), or retype the line"
+        return Skipped("?", where, "bad row", reason)
     fields = [field.strip() for field in line.split("|")]
     key = fields[0]
     if where.endswith(":1") and key.lower() in HEADER_WORDS and finder.find(key) is None:
         return None
     if len(fields) not in (2, 3):
-        return Skipped(key[:80], where, _column_problem(line, len(fields)))
+        return Skipped(key[:40], where, "bad row", _column_problem(line, len(fields)))
     speaker, raw, text = name, fields[1], fields[-1] or fields[1]
     if len(fields) == 3 and layout == "speakers":
         speaker, raw, text = fields[1], fields[2], fields[2]
         if not speaker:
-            return Skipped(key, where, "has no speaker; write file|speaker|text")
+            return Skipped(key, where, "bad row", "has no speaker; write file|speaker|text")
     if not key:
-        return Skipped(where, where, "has no id before the first bar")
+        return Skipped("?", where, "bad row", "has no id before the first bar; write id|transcript")
     if not text:
-        return Skipped(key, where, "has no transcript; write one or remove the row")
+        return Skipped(key, where, "no transcript", "write one or remove the row")
     audio = finder.find(key)
     if audio is None:
-        return Skipped(key, where, f"has no audio: {finder.explain(key)}")
+        return Skipped(key, where, "no audio", finder.explain(key))
     return Row(finder.stem(key), audio, raw or text, text, speaker, where)
 
 
