@@ -148,9 +148,14 @@ def test_wrong_arguments_are_refused(tmp_path):
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), files.writing(path, RATE) as sink:
-        sink.write(tone())
-        raise RuntimeError
+
+    def interrupted():
+        with files.writing(path, RATE) as sink:
+            sink.write(tone())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -71,11 +71,16 @@ class Voice:
             [node.name for node in self._session.get_outputs()],
             self._session.get_modelmeta().custom_metadata_map,
         )
-        self._front_end = FrontEnd(
-            language=self._description.espeak_voice,
-            lexicon=lexicon,
-            phonemes=self._description.phoneme_type,
-        )
+        try:
+            self._front_end = FrontEnd(
+                language=self._description.espeak_voice,
+                lexicon=lexicon,
+                phonemes=self._description.phoneme_type,
+            )
+        except InputError as error:
+            if lexicon is not None:
+                raise
+            raise InputError(f"{self._description.path}: espeak.voice: {error}") from error
 
     @classmethod
     def load(
@@ -281,7 +286,7 @@ class Voice:
                 yield self._after_silence(speech, silence) if silence else speech
                 silence = 0.0
             elif part.text.strip():
-                _log.info("nothing to say in %r", part.text.strip()[:80])
+                _log.warning("nothing to say in %r; it is skipped", part.text.strip()[:80])
             if silence is not None:
                 silence = max(silence, part.pause)
             if progress is not None:
