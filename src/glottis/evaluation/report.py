@@ -21,7 +21,7 @@ from glottis.files import replacing
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measure is called and shown. ``better`` is "low" or "high"; ``scale`` is for display."""
+    """How a measure is called and shown; ``better`` is "low" or "high", ``scale`` for display."""
 
     key: str
     label: str
