@@ -203,10 +203,14 @@ def split_of(text: str, test_share: float) -> Literal["train", "test"]:
     Case, punctuation and spacing do not count, so that repeats of a sentence, also in another
     corpus, fall on one side; the front end is not asked, so that its changes move nothing.
     """
-    letters = unicodedata.normalize("NFKC", text).casefold()
-    words = re.findall(r"\w+", letters.replace("_", " "))
-    digest = hashlib.sha256(" ".join(words).encode()).digest()
+    digest = hashlib.sha256(normalised_words(text).encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") < test_share * 2**64 else "train"
+
+
+def normalised_words(text: str) -> str:
+    """A transcript's words by which repeats are recognised: lower case, letters and digits only."""
+    letters = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.findall(r"\w+", letters.replace("_", " ")))
 
 
 def _process(task: _Task, row: Row | Skipped) -> Done | Skipped:
@@ -227,13 +231,9 @@ def _process(task: _Task, row: Row | Skipped) -> Done | Skipped:
         facts = _store(task.out, stem, row.audio, config)
     if "reason" in facts:
         return Skipped(row.id, row.where, "bad audio", f"{row.audio.name}: {facts['reason']}")
-    try:
-        utterance = _front_end(config.language, config.lexicon, config.phonemes).analyse(row.text)
-    except InputError as error:
-        return Skipped(row.id, row.where, "unspeakable", str(error))
-    if not any(phoneme.isalpha() for phoneme in utterance.phonemes):
-        reason = f"nothing in its transcript {row.text!r} can be spoken; rewrite it in words"
-        return Skipped(row.id, row.where, "unspeakable", reason)
+    utterance = analyse(config, row)
+    if isinstance(utterance, Skipped):
+        return utterance
     return Done(
         row,
         stem,
@@ -245,8 +245,21 @@ def _process(task: _Task, row: Row | Skipped) -> Done | Skipped:
     )
 
 
+def analyse(config: PrepareConfig, row: Row) -> Any:
+    """A row's transcript as one ``glottis.text.Utterance``, or as :class:`Skipped`."""
+    try:
+        utterance = front_end(config.language, config.lexicon, config.phonemes).analyse(row.text)
+    except InputError as error:
+        return Skipped(row.id, row.where, "unspeakable", str(error))
+    if any(symbol.isalpha() for symbol in utterance.phonemes):
+        return utterance
+    reason = f"nothing in its transcript {row.text!r} can be spoken; rewrite it in words"
+    return Skipped(row.id, row.where, "unspeakable", reason)
+
+
 @lru_cache(maxsize=4)
-def _front_end(language: str, lexicon: str | None, phonemes: Literal["espeak", "text"]) -> Any:
+def front_end(language: str, lexicon: str | None, phonemes: Literal["espeak", "text"]) -> Any:
+    """The front end of this process for these settings."""
     from glottis.text import FrontEnd
 
     return FrontEnd(language, Path(lexicon) if lexicon else None, phonemes)
