@@ -41,7 +41,8 @@ def expand(values: Tensor, durations: Tensor, frames: int | Tensor | None = None
     item's total duration; ``frames`` as in :func:`token_indices`. Differentiable in ``values``.
     """
     index = token_indices(durations, frames)
-    if values.dim() != 3 or values.shape[::2] != durations.shape:
+    # Under tracing (ONNX export) sizes are tensors, and comparing them would only warn.
+    if not torch.jit.is_tracing() and (values.dim() != 3 or values.shape[::2] != durations.shape):
         raise InputError(
             f"values must be [batch, channels, text] beside durations {list(durations.shape)}, "
             f"not {list(values.shape)}"
@@ -61,8 +62,8 @@ def diagonality(durations: Tensor, text_lengths: Tensor | None = None) -> Tensor
     """``[batch, text] -> float32 [batch]``: 1 for equal durations, 0 when one end takes all.
 
     One minus twice the mean distance, over frames ``j`` of ``J`` and their tokens ``i`` of ``I``,
-    between ``(i + 1/2) / I`` and ``(j + 1/2) / J``. Speech lies above 0.9; an alignment that has
-    not formed yet often lies well below.
+    between ``(i + 1/2) / I`` and ``(j + 1/2) / J``. An alignment that has not formed lies low, because a
+    few tokens hold most frames.
     """
     tokens = _tokens(durations, text_lengths)
     index = token_indices(durations)
