@@ -1,55 +1,137 @@
-"""first version"""
+# ruff: noqa: SIM905 - lists of words read better as running text
+"""Written text to spoken words.
+
+English is read by :mod:`glottis.text.english`. For other languages words, numbers and signs pass as
+they are to espeak-ng, which has rules of its own; pauses are found here for every language.
+"""
+
 from __future__ import annotations
 
 import re
-import unicodedata
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
-PAUSES = ",.?!;:"
+from glottis.text.sentences import never
+from glottis.text.tokens import MARKS, Token, clean, join, tidy
 
-
-@dataclass(frozen=True)
-class Token:
-    written: str
-    spoken: str
-    kind: str = "word"  # word, letters, pause
-
-
-_TOKEN = re.compile(
-    r"(?P<year>\b1[0-9]{3}\b)|(?P<number>\d+(?:,\d{3})*)"
-    r"|(?P<abbr>\b(?:Mr|Mrs|Dr|St|i\.e|e\.g)\.)|(?P<word>[^\W\d_]+(?:['’\-][^\W\d_]+)*)"
-    r"|(?P<dash>--+|—|…|\.\.\.+)|(?P<pause>[,.?!;:]|(?<!\w)[(\[]|[)\]](?!\w))"
+# Languages in Latin letters: a letter of another script cannot be said in them.
+_LATIN = frozenset(
+    """af an az bs ca cs cy da de en eo es et eu fi fr ga gd hr ht hu ia id is it ku la lb lt lv mi
+    ms mt nb nl no pap pl pt qu ro sk sl sq sv sw tk tn tr uz vi""".split()
 )
-_ABBR = {"Mr.": "Mister", "Mrs.": "Missus", "Dr.": "Doctor", "St.": "Saint", "i.e.": "that is",
-         "e.g.": "for example"}
+_LETTERS = r"A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ\u0300-\u036f"
+_SILENT = frozenset("\"'()[]{}*_~`|\\/•▪●·-–¿¡†‡←↑↓⇒#<>^")
 
 
-def tokens(text: str, language: str = "en-us") -> list[Token]:
-    out = []
-    for m in _TOKEN.finditer(unicodedata.normalize("NFC", text)):
-        kind, written = m.lastgroup, m.group()
-        if kind in ("year", "number"):
-            from num2words import num2words
+def tokens(
+    text: str,
+    language: str = "en-us",
+    *,
+    lexicon: Mapping[str, str] | None = None,
+    unsayable: Callable[[str], object] | None = None,
+) -> list[Token]:
+    """The words and pauses of ``text`` in order; empty if nothing can be said.
 
-            n = int(written.replace(",", ""))
-            out.append(Token(written, num2words(n, to="year" if kind == "year" else "cardinal").replace(",", "")))
-        elif kind == "abbr":
-            out.append(Token(written, _ABBR[written]))
-        elif kind == "word":
-            out.append(Token(written, written.replace("’", "'")))
-        elif kind == "dash":
-            out.append(Token(written, ";", "pause"))
-        else:
-            out.append(Token(written, written if written in PAUSES else ",", "pause"))
-    return out
+    ``lexicon`` maps words, as written or in lower case, to IPA; it goes before every rule.
+    ``unsayable`` is called with each character that is left out because nothing is said for it.
+    """
+    text = clean(text)
+    reader = _reader(language)
+    found: list[Token] = []
+
+    def scan(start: int, end: int) -> None:
+        for item in reader(text, language, start, end):
+            if isinstance(item, Token):
+                found.append(item)
+            elif unsayable is not None and not item.isspace():
+                unsayable(item)
+
+    position = 0
+    if lexicon:
+        for start, end, ipa in _listed(text, lexicon):
+            scan(position, start)
+            found.append(Token(text[start:end], text[start:end], ipa))
+            position = end
+    scan(position, len(text))
+    return tidy(found)
 
 
 def normalize(text: str, language: str = "en-us") -> str:
+    """``text`` in words, the way a careful reader says it; normalising twice changes nothing.
+
+    Only words and the marks ``, . ? ! ; :`` remain. Characters that cannot be said are left out.
+    """
     return join(tokens(text, language))
 
 
-def join(items: list[Token]) -> str:
-    out = ""
-    for t in items:
-        out += t.spoken if t.kind == "pause" or not out else " " + t.spoken
-    return out
+def _listed(text: str, lexicon: Mapping[str, str]) -> Iterator[tuple[int, int, str]]:
+    """Places of the words that the lexicon lists, without the punctuation around them."""
+    for chunk in re.finditer(r"[^\s,;:!?\"()\[\]{}<>—–/]+", text):
+        start, word = chunk.start(), chunk[0]
+        for candidate in dict.fromkeys((word, word.strip("'*_"), word.strip(".'*_"))):
+            ipa = lexicon.get(candidate) or lexicon.get(candidate.lower())
+            if candidate and ipa:
+                start += word.index(candidate)
+                yield start, start + len(candidate), ipa
+                break
+
+
+def _reader(language: str) -> Callable[..., Iterator[Token | str]]:
+    if language.split("-")[0] == "en":
+        from glottis.text.english import read
+
+        return read
+    return _pass_through
+
+
+def _pass_through(text: str, language: str, start: int, end: int) -> Iterator[Token | str]:
+    """Words as written, with the punctuation that belongs to them, and pauses."""
+    position = start
+    pattern = _latin if language.split("-")[0] in _LATIN else _any_script
+    abbreviations = never(language)
+    while found := pattern.search(text, position, end):
+        kind, written = found.lastgroup, found[0]
+        position = found.end()
+        if kind == "word":
+            yield Token(written, written)
+            if text[position : position + 1] == "." and written.casefold() in abbreviations:
+                position += 1
+        elif kind == "sign":
+            yield Token(written, written)
+        elif kind == "pause":
+            yield Token(written, _mark(written, text[position : position + 3]))
+        elif kind == "dash":
+            yield Token(written, ";")
+        elif kind == "bracket":
+            yield Token(written, ",")
+        elif written not in _SILENT:
+            yield written
+
+
+def _mark(marks: str, following: str) -> str:
+    for mark in marks:
+        if mark in "?!":
+            return mark
+    if len(marks) > 2 and marks[0] == "." and following.lstrip(" \"')")[:1].islower():
+        return ";"
+    return {"。": ".", "，": ",", "、": ",", "؟": "?", "،": ",", "।": "."}.get(marks[0], marks[0])
+
+
+def _pattern(letters: str) -> re.Pattern[str]:
+    return re.compile(
+        # Inner punctuation stays: 3,5 and z.B. and l'homme and 15:45 and km/h are single words.
+        rf"(?P<word>(?:(?<![\w.])[-+−](?=[0-9]))?(?:[{letters}0-9]|[$€£](?=[0-9]))[{letters}0-9]*"
+        rf"(?:(?:[.,:'’/-]|(?<=[0-9])[%°])(?=[{letters}0-9])[{letters}0-9]+)*(?:[²³]|(?<=[0-9])[%°€£$])?)"
+        r"|(?P<sign>[%€£$&+=@°§©®™¢])"
+        r"|(?P<pause>[.?!]+|[,;:]+|[。，、？！；：؟،؛।]|\n[^\S\n]*\n\s*)"
+        r"|(?P<dash>--+|—+|(?<=\s)[-–]+(?=\s)|–)"
+        r"|(?P<bracket>(?<!\w)[(\[{]|[)\]}](?!\w))"
+        r"|(?P<other>\S)"
+    )
+
+
+_latin = _pattern(_LETTERS)
+# Vowel signs and the like are no word characters to Python; words need them.
+_any_script = _pattern(
+    r"\w\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff\u0e00-\u0fff\u1000-\u109f"
+)
+__all__ = ["MARKS", "Token", "join", "normalize", "tokens"]

@@ -152,7 +152,9 @@ def read_lexicon(path: Path) -> dict[str, str]:
             f"cannot read lexicon {path}: {error.strerror or error}; check the path"
         ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"lexicon {path} is not UTF-8 ({error.reason}); save it as UTF-8") from None
+        raise InputError(
+            f"lexicon {path} is not UTF-8 ({error.reason}); save it as UTF-8"
+        ) from None
     lexicon = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -249,7 +251,9 @@ def _split(segment: str, words: list[str]) -> list[_Range]:
     own = " ".join(words)
     if len(own) * len(segment) > 50_000:
         # Far beyond any real run between anchors; in proportion is enough there.
-        cuts = [len(segment) * end // (len(own) + 1) for end in accumulate(len(w) + 1 for w in words)]
+        cuts = [
+            len(segment) * end // (len(own) + 1) for end in accumulate(len(w) + 1 for w in words)
+        ]
     else:
         place = _edit_path(own, segment)
         cuts = [place[end - 1] for end in accumulate(len(word) + 1 for word in words)]

@@ -1,0 +1,253 @@
+"""Readers for addresses, abbreviations, roman numerals, acronyms and signs."""
+
+from __future__ import annotations
+
+import re
+
+from glottis.text.english import numbers
+from glottis.text.english import words as table
+from glottis.text.english.numbers import cardinal, ordinal
+from glottis.text.english.scene import Scene, Spoken, closing_stop
+from glottis.text.tokens import Token
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+def _spell_address(written: str) -> str:
+    """An e-mail or web address: known parts as words, signs by name, digits one by one."""
+    words = []
+    for part in re.findall(r"[^\W\d_]+|[0-9]+|[^\s]", written):
+        if part.isdecimal():
+            words.append(numbers.digits(part) if len(part) != 2 else numbers.number(part))
+        elif part.isalpha():
+            short = part.casefold() in table.SPELLED_DOMAINS or not re.search(
+                "[aeiouyAEIOUY]", part
+            )
+            words.append(" ".join(part.upper()) if short and part.isascii() else part)
+        else:
+            words.append(table.ADDRESS_SIGNS.get(part, ""))
+    return " ".join(word for word in words if word)
+
+
+def address(m: re.Match[str], scene: Scene) -> Spoken:
+    return _spell_address(re.sub(r"^(?:https?|ftp)://", "", m[0], flags=re.I).rstrip("/"))
+
+
+def domain(m: re.Match[str], scene: Scene) -> Spoken:
+    """A name without "www": "example.com", "notes.txt"; not "etc.in" or "3.me"."""
+    name = m[0].split("/")[0]
+    if name.split(".")[0].isdecimal() or not name.split(".")[-1].islower():
+        return None
+    return _spell_address(m[0].rstrip("/"))
+
+
+def handle(m: re.Match[str], scene: Scene) -> Spoken:
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|_+", " ", m[0][1:])
+    words = [_alphanumeric_word(part, scene) for part in name.split()]
+    return f"{'at' if m[0][0] == '@' else 'hashtag'} {' '.join(words)}"
+
+
+# --- letters and names ---------------------------------------------------------------------------
+
+
+def dotted(m: re.Match[str], scene: Scene) -> Spoken:
+    known = table.ABBREVIATIONS.get(m[0].rstrip(".").casefold())
+    if known:
+        tokens = [Token(m[0], known)]
+    else:
+        tokens = [Token(m[0], " ".join(c for c in m[0].upper() if c != "."))]
+    return tokens + (closing_stop(m, m[0], scene) if m[0].endswith(".") else [])
+
+
+def initial(m: re.Match[str], scene: Scene) -> Spoken:
+    return [Token(m[0], m[0][0]), *closing_stop(m, m[0], scene)]
+
+
+def abbreviation(m: re.Match[str], scene: Scene) -> Spoken:
+    key = m["abbr"].casefold()
+    dot, before, after = m["dot"], scene.before(m.start()), scene.after(m.end())
+    capital_after = bool(re.match(r"\s+[\"']?[A-Z]", after))
+    named_before = re.search(r"\b([A-Z][a-z]+) $", before)
+    name_before = bool(named_before) and named_before[1] not in table.NOT_NAMES  # type: ignore[index]
+    said: str | None = None
+    if key == "st":
+        if name_before and (not capital_after or re.search(r"\b[0-9]+[a-z]* (?:\w+ )*$", before)):
+            said = "Street"
+        elif capital_after:
+            said = "Saint"
+        elif dot and name_before:
+            said = "Street"
+    elif key == "dr":
+        if name_before and (not capital_after or re.search(r"\b[0-9]+ (?:\w+ )*$", before)):
+            said = "Drive"
+        elif dot or capital_after:
+            said = "Doctor"
+    elif key in table.BEFORE_NUMBER:
+        one, many = table.BEFORE_NUMBER[key]
+        if re.match(r"\s?#?(?:[0-9]|[IVXLC]+\b)", after) and (dot or key in ("pp", "vol", "vols")):
+            several = re.match(r"\s?[0-9]+\s?(?:[-–,&]|and|to)\s?[0-9]", after)
+            said = many if several and key != "no" else one
+        elif key in table.ABBREVIATIONS and dot:
+            said = table.ABBREVIATIONS[key]
+    elif key in table.BEFORE_NAME:
+        if capital_after and (dot or key in table.BARE):
+            said = table.BEFORE_NAME[key]
+    elif key in table.AFTER_NAME:
+        if re.search(r"[A-Za-z&)],? $", before) and m["abbr"][0].isupper():
+            said = table.AFTER_NAME[key]
+    elif dot or key in table.BARE:
+        said = table.ABBREVIATIONS[key]
+    if said is None:
+        return None
+    if m["abbr"].isupper() and len(key) > 1 and key not in ("dr", "mr", "mrs", "st"):
+        return None
+    tokens = [Token(m[0], said)]
+    return tokens + (closing_stop(m, m[0], scene) if dot else [])
+
+
+def roman(m: re.Match[str], scene: Scene) -> Spoken:
+    written = m["roman"]
+    value = _roman_value(written)
+    if not value:
+        return None
+    before, after = scene.before(m.start()), scene.after(m.end())
+    if m["th"] or re.match(r"(?:th|st|nd|rd)?[ -]centur", after):
+        return ordinal(value, scene.british)
+    previous = re.search(r"([A-Za-z'.]+) $", before)
+    name = previous[1].rstrip(".") if previous else ""
+    if name.casefold() in table.ROMAN_AFTER and (
+        name[0].isupper() or len(written) > 1 or after[:1] != " "
+    ):
+        return cardinal(value)
+    if name in table.REGNAL and value < 40:
+        if written in ("I", "V", "X") and not re.match(
+            r"\s*(?:[^\w\s]|$|(?:and|of|was|who|in|to|died|reigned|ruled|became|had|is|did|from|by)\b)",
+            after,
+        ):
+            return None
+        return f"the {ordinal(value)}"
+    if len(written) >= 2 and not written.strip("IVX") and value < 40:
+        # "Final Fantasy VII"; after a word in lower case only where nothing else is meant ("II").
+        if name[:1].isupper() and name not in table.NOT_NAMES:
+            return cardinal(value)
+    if len(written) >= 4 and 1500 <= value <= 2100:
+        return numbers.year(value, scene.british)
+    return None
+
+
+def _roman_value(written: str) -> int:
+    """0 if this is not a roman numeral in its usual form."""
+    if not re.fullmatch("M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})", written):
+        return 0
+    values = [{"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}[c] for c in written]
+    return sum(-v if v < max(values[k:]) else v for k, v in enumerate(values))
+
+
+def mixed(m: re.Match[str], scene: Scene) -> Spoken:
+    return _alphanumeric_word(m[0], scene)
+
+
+def _alphanumeric_word(written: str, scene: Scene) -> str:
+    """Letters and digits in one word: runs are read by themselves ("MP3", "B2B", "COVID-19")."""
+    parts = []
+    for part in re.findall(r"[^\W\d_]+|[0-9]+(?:\.[0-9]+)?", written):
+        if part[0].isdecimal():
+            parts.append(_code(part))
+        elif len(part) <= 2 or not re.search("[aeiouyAEIOUY]", part):
+            parts.append(" ".join(part.upper()) if part.isascii() else part)
+        else:
+            parts.append(_capitals(part, scene))
+    return " ".join(parts)
+
+
+def _code(written: str) -> str:
+    """Digits in a code: 380 -> "three eighty", 2000 -> "two thousand", 007 digit by digit."""
+    if written.isdecimal() and written[0] != "0":
+        value = int(written)
+        if len(written) == 3 and value % 100:
+            rest = value % 100
+            tail = f"oh {cardinal(rest)}" if rest < 10 else cardinal(rest)
+            return f"{cardinal(value // 100)} {tail}"
+        if len(written) == 4:
+            return numbers.year(value)
+        if len(written) > 4:
+            return numbers.digits(written)
+    return numbers.number(written)
+
+
+def word(m: re.Match[str], scene: Scene) -> Spoken:
+    written = m[0]
+    if written in table.SPELLINGS:
+        return table.SPELLINGS[written]
+    if "-" in written and re.search(r"[A-Z]{2}", written):
+        return " ".join(_capitals(part, scene) for part in written.split("-"))
+    return _capitals(written, scene)
+
+
+def _capitals(word: str, scene: Scene) -> str:
+    """Acronyms letter by letter or as a word; words in capitals for emphasis in lower case."""
+    stem = re.fullmatch(r"([A-Z]{2,})('?s|'S)?", word)
+    if not stem:
+        bare = word.replace("'", "").replace("-", "")
+        return word.lower() if len(bare) > 1 and bare.isupper() else word
+    letters, tail = stem[1], "'s" if stem[2] else ""
+    if letters in table.SAID_AS_WORDS:
+        return letters + tail
+    shouted = letters in table.SHOUTED
+    spelled = letters in table.SAID_AS_LETTERS or not re.search("[AEIOUY]", letters)
+    if spelled and not (shouted and scene.shouting):
+        return " ".join(letters) + tail
+    if scene.shouting or shouted:
+        return letters.lower() + tail
+    if len(letters) <= 3 or not _pronounceable(letters):
+        return " ".join(letters) + tail
+    return letters.lower() + tail
+
+
+def _pronounceable(letters: str) -> bool:
+    runs = re.findall("[^AEIOUY]+", letters)
+    first = re.match("[^AEIOU]+", letters)
+    return (not first or first[0] in table.ONSETS) and all(len(run) <= 3 for run in runs)
+
+
+# --- signs ---------------------------------------------------------------------------------------
+
+
+def sign(m: re.Match[str], scene: Scene) -> Spoken:
+    return table.SIGNS[m[0]]
+
+
+def hash_sign(m: re.Match[str], scene: Scene) -> Spoken:
+    return "number" if re.match(r"[0-9]", scene.after(m.end())) else "hash"
+
+
+def slash(m: re.Match[str], scene: Scene) -> Spoken:
+    around = re.search(r"(\w+)$", scene.before(m.start())), re.match(r"\w+", scene.after(m.end()))
+    if not all(around):
+        return [Token(m[0], ",")] if scene.after(m.end(), 1).isspace() else []
+    if around[0] and around[0][1].casefold() == "and":
+        return []
+    return "slash"
+
+
+def pause(m: re.Match[str], scene: Scene) -> Spoken:
+    marks = m[0]
+    if marks[0] in ".?!" and len(marks) > 1:
+        if "?" in marks or "!" in marks:
+            return [Token(marks, next(mark for mark in marks if mark in "?!"))]
+        # Three dots in mid-sentence are a pause, at its end they are its end.
+        going_on = re.match(r"[\"')\]]*\s*[a-z,;]", scene.after(m.end()))
+        return [Token(marks, ";" if going_on and len(marks) > 2 else ".")]
+    return [Token(marks, marks[0])]
+
+
+def greek(m: re.Match[str], scene: Scene) -> Spoken:
+    return table.GREEK.get(m[0].lower())
+
+
+def plus_plus(m: re.Match[str], scene: Scene) -> Spoken:
+    return f"{m[0][0]} {'sharp' if m[0][1] == '#' else 'plus plus'}"
+
+
+def ampersand(m: re.Match[str], scene: Scene) -> Spoken:
+    return " and ".join(" ".join(part) for part in m[0].split("&"))
