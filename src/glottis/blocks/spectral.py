@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glottis.audio.mel import MelConfig, mel_filterbank
+from glottis.errors import InputError
 
 
 def magnitudes(samples: Tensor, fft_size: int, hop: int, window: Tensor) -> Tensor:
@@ -86,54 +87,86 @@ class InverseSTFT(nn.Module):
     """Inverse short-time Fourier transform with "same" padding, in exportable operations.
 
     ``(real, imaginary)``, each ``[batch, fft_size // 2 + 1, frames]`` -> ``[batch, frames * hop]``:
-    the inverse of :func:`magnitudes`' framing. ONNX has no inverse transform, so ``products=True``
-    writes it as two matrix products: a real signal is the sum of an even part (cosines of the real
-    parts) and an odd part (sines of the imaginary parts), each known from its first half. The
-    cosines are gathered from a table of one period, so that an exported graph stores
-    ``fft_size`` numbers and not a matrix. Training uses the fast transform; a test holds them equal.
+    the inverse of :func:`magnitudes`' framing. ONNX has no inverse transform; ``products=True``
+    writes it as matrix products, one step of Cooley & Tukey 1965. With ``k = rows k1 + k2``,
+    ``n = n1 + rows n2`` and ``rows = columns = sqrt(fft_size)`` or nearly so::
 
-    ``fft_size`` must be a multiple of ``hop``.
+        x[n] = Re sum_k2 e^(2 pi i k2 n2 / columns) e^(2 pi i k2 n1 / fft_size)
+                  sum_k1 e^(2 pi i k1 n1 / rows) w[k] X[k]
+
+    where the sum runs over the bins up to the middle one, those with a mirror image counted twice
+    by ``w``. Training uses the fast transform; a test holds the two equal.
+
+    ``fft_size`` must be a power of two and a multiple of ``hop``.
     """
 
     window: Tensor
-    cosines: Tensor
-    bins: Tensor
+    weight: Tensor
+    first_cos: Tensor
+    first_sin: Tensor
+    twiddle_cos: Tensor
+    twiddle_sin: Tensor
+    second_cos: Tensor
+    second_sin: Tensor
 
     def __init__(self, fft_size: int, hop: int) -> None:
         super().__init__()
-        if fft_size % hop or fft_size % 4:
-            raise ValueError(f"fft_size {fft_size} must be a multiple of 4 and of hop {hop}")
+        if fft_size % hop or fft_size & (fft_size - 1) or fft_size < 16:
+            raise InputError(
+                f"fft_size {fft_size} must be a power of two, at least 16, and a multiple of "
+                f"hop {hop}"
+            )
         self.fft_size, self.hop = fft_size, hop
-        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
-        angles = torch.arange(fft_size, dtype=torch.float64) * (2 * torch.pi / fft_size)
-        self.register_buffer("cosines", angles.cos().float(), persistent=False)
-        self.register_buffer("bins", torch.arange(fft_size // 2 + 1), persistent=False)
         self.products = False
+        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
+        # rows is the period of n1 and of k2: k = k1 * columns' count of k2 values.
+        self.rows = 2 ** (fft_size.bit_length() // 2)
+        self.columns = fft_size // self.rows
+        half = fft_size // 2
+        weight = torch.full((half + 1, 1), 2.0 / fft_size)
+        weight[0] = weight[-1] = 1.0 / fft_size
+        self.register_buffer("weight", weight, persistent=False)
+        outer = torch.arange(half // self.columns + 1)  # k1: bins columns * k1 + k2
+        inner = torch.arange(self.columns)  # k2
+        fast = torch.arange(self.rows)  # n1
+        slow = torch.arange(self.columns)  # n2
+        for name, a, b, period in (
+            ("first", fast, outer, self.rows),
+            ("twiddle", fast, inner, fft_size),
+            ("second", slow, inner, self.columns),
+        ):
+            angle = (a[:, None] * b[None, :]).double() * (2 * torch.pi / period)
+            self.register_buffer(f"{name}_cos", angle.cos().float(), persistent=False)
+            self.register_buffer(f"{name}_sin", angle.sin().float(), persistent=False)
 
     def forward(self, real: Tensor, imaginary: Tensor) -> Tensor:
         if self.products:
-            frames = self._by_products(real.transpose(1, 2), imaginary.transpose(1, 2))
+            frames = self._by_products(real, imaginary)
         else:
             spectrum = torch.complex(real, imaginary).transpose(1, 2)
             frames = torch.fft.irfft(spectrum, n=self.fft_size, dim=-1)
         signal = self._overlap_add(frames * self.window)
         weight = self._overlap_add(self.window.square().expand(1, real.shape[2], -1))
         trim = (self.fft_size - self.hop) // 2
-        length = real.shape[2] * self.hop
-        return signal[:, trim : trim + length] / weight[:, trim : trim + length].clamp_min(1e-8)
+        # Interior frames overlap fully; the clamp only guards the trimmed ends.
+        return signal[:, trim:-trim] / weight[:, trim:-trim].clamp_min(1e-8)
 
     def _by_products(self, real: Tensor, imaginary: Tensor) -> Tensor:
-        """``[batch, frames, bins]`` twice -> ``[batch, frames, fft_size]``."""
-        size, half = self.fft_size, self.fft_size // 2
-        # The mirrored bins 1 .. half-1 count twice, the first and the last once.
-        inner = (self.bins > 0) & (self.bins < half)
-        gain = torch.where(inner, 2.0 / size, 1.0 / size).unsqueeze(1)
-        phase = (self.bins[:, None] * self.bins[None, :]) % size
-        even = real @ (self.cosines[phase] * gain)
-        # sin(x) = cos(x - pi / 2), a quarter of the table earlier.
-        odd = imaginary @ (-self.cosines[(phase + 3 * size // 4) % size] * gain)
-        first, second = even + odd, even - odd
-        return torch.cat([first, second[..., 1:half].flip(-1)], dim=-1)
+        """``[batch, bins, frames]`` twice -> ``[batch, frames, fft_size]``."""
+        batch, _, frames = real.shape
+        rest = self.first_cos.shape[1] * self.columns - (self.fft_size // 2 + 1)
+        x, y = (
+            F.pad(part * self.weight, (0, 0, 0, rest)).view(
+                batch, self.first_cos.shape[1], self.columns * frames
+            )
+            for part in (real, imaginary)
+        )
+        shape = (batch, self.rows, self.columns, frames)
+        a = (self.first_cos @ x - self.first_sin @ y).view(shape)
+        b = (self.first_sin @ x + self.first_cos @ y).view(shape)
+        cos, sin = self.twiddle_cos.unsqueeze(-1), self.twiddle_sin.unsqueeze(-1)
+        samples = self.second_cos @ (a * cos - b * sin) - self.second_sin @ (a * sin + b * cos)
+        return samples.permute(0, 3, 2, 1).reshape(batch, frames, self.fft_size)
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """``[batch, frames, fft_size]`` -> ``[batch, (frames - 1) * hop + fft_size]``."""

@@ -7,6 +7,7 @@ window and shared by the heads as in Kim et al. 2020 (Glow-TTS), section B.1.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +28,33 @@ class ChannelNorm(nn.Module):
         return y.transpose(1, 2)
 
 
+class Distances(NamedTuple):
+    """Who is how far from whom, the same for every layer.
+
+    ``index`` int64 ``[time, time]``: ``j - i + window``, clamped into the relative tables;
+    ``inside`` bool ``[time, time]``: whether it was inside; ``band`` int64
+    ``[time, 2 window + 1]``: the neighbours of each step in a sequence padded by ``window``.
+    """
+
+    index: Tensor
+    inside: Tensor
+    band: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, window: int) -> Distances:
+        """Distances for ``x`` ``[..., time]``."""
+        steps = torch.arange(x.shape[-1], device=x.device)
+        distance = steps[None, :] - steps[:, None] + window
+        inside = (distance >= 0) & (distance <= 2 * window)
+        band = steps[:, None] + torch.arange(2 * window + 1, device=x.device)[None, :]
+        return cls(distance.clamp(0, 2 * window), inside, band)
+
+
 class RelativeAttention(nn.Module):
     """Multi-head self-attention whose keys and values know the distance, up to ``window`` steps.
 
-    ``x`` ``[batch, channels, time]`` and ``mask`` bool ``[batch, 1, time]`` -> like ``x``.
+    ``x`` ``[batch, channels, time]``, ``mask`` bool ``[batch, 1, time]`` and the ``distances`` of
+    its time and window -> like ``x``.
     """
 
     def __init__(self, channels: int, heads: int, window: int, dropout: float) -> None:
@@ -49,29 +73,23 @@ class RelativeAttention(nn.Module):
         for projection in (self.query, self.key, self.value):
             nn.init.xavier_uniform_(projection.weight)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, distances: Distances) -> Tensor:
         batch, channels, time = x.shape
         query, key, value = (
             projection(x).view(batch, self.heads, self.size, time).transpose(2, 3)
             for projection in (self.query, self.key, self.value)
         )
         query = query / math.sqrt(self.size)
-        # distance[i, j] = j - i, as an index into the relative tables, and whether it is inside.
-        steps = torch.arange(time, device=x.device)
-        distance = steps[None, :] - steps[:, None] + self.window
-        inside = (distance >= 0) & (distance <= 2 * self.window)
-        index = distance.clamp(0, 2 * self.window).expand(batch, self.heads, time, time)
-
         scores = query @ key.transpose(2, 3)
         near = query @ self.relative_key.to(query.dtype).T
-        scores = scores + torch.where(inside, near.gather(3, index), 0.0)
+        index = distances.index.expand(batch, self.heads, time, time)
+        scores = scores + torch.where(distances.inside, near.gather(3, index), 0.0)
         scores = scores.masked_fill(~mask.unsqueeze(1), -1e4)
         weights = self.dropout(scores.softmax(-1))
         out = weights @ value
         # The weights of the 2 * window + 1 neighbours of each step, zero beyond the ends.
         padded = F.pad(weights, (self.window, self.window))
-        offsets = torch.arange(2 * self.window + 1, device=x.device)
-        band = (steps[:, None] + offsets[None, :]).expand(batch, self.heads, -1, -1)
+        band = distances.band.expand(batch, self.heads, -1, -1)
         out = out + padded.gather(3, band) @ self.relative_value.to(weights.dtype)
         merged: Tensor = self.out(out.transpose(2, 3).reshape(batch, channels, time))
         return merged
@@ -110,6 +128,7 @@ class Transformer(nn.Module):
         window: int = 4,
     ) -> None:
         super().__init__()
+        self.window = window
         self.dropout = nn.Dropout(dropout)
         self.attentions = nn.ModuleList(
             RelativeAttention(channels, heads, window, dropout) for _ in range(layers)
@@ -122,10 +141,11 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = torch.where(mask, x, 0.0)
+        distances = Distances.of(x, self.window)
         for attention, norm, forward, forward_norm in zip(
             self.attentions, self.attention_norms, self.forwards, self.forward_norms, strict=True
         ):
-            x = norm(x + self.dropout(attention(x, mask)))
+            x = norm(x + self.dropout(attention(x, mask, distances)))
             x = forward_norm(x + self.dropout(forward(x, mask)))
         return torch.where(mask, x, 0.0)
 

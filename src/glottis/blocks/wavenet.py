@@ -54,16 +54,17 @@ class GatedStack(nn.Module):
         if self.condition is not None:
             if condition is None:
                 raise ValueError("this stack was built with a condition and needs one")
-            conditions = list(self.condition(condition).chunk(len(self.gates), dim=1))
+            sizes = [2 * self.channels] * len(self.gates)
+            conditions = list(self.condition(condition).split(sizes, dim=1))
         total: Tensor | None = None
         for gate, out, given in zip(self.gates, self.outs, conditions, strict=True):
             y = gate(x)
             if given is not None:
                 y = y + given
-            filtered, opened = y.chunk(2, dim=1)
+            filtered, opened = y.split([self.channels, self.channels], dim=1)
             y = out(self.dropout(torch.tanh(filtered) * torch.sigmoid(opened)))
             if y.shape[1] > self.channels:
-                residual, skip = y.chunk(2, dim=1)
+                residual, skip = y.split([self.channels, self.channels], dim=1)
                 x = (x + residual) * mask
             else:
                 skip = y

@@ -116,13 +116,13 @@ class AffineCoupling(nn.Module):
     def call_and_ladj(
         self, x: Tensor, mask: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        first, second = x.chunk(2, dim=1)
+        first, second = _halves(x)
         shift, log_scale = self._shift_and_log_scale(first, mask, condition)
         second = (shift + log_scale.exp() * second) * mask
         return torch.cat([first, second], dim=1), (log_scale * mask).sum((1, 2))
 
     def inverse(self, y: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
-        first, second = y.chunk(2, dim=1)
+        first, second = _halves(y)
         shift, log_scale = self._shift_and_log_scale(first, mask, condition)
         second = (second - shift) * (-log_scale).exp() * mask
         return torch.cat([first, second], dim=1)
@@ -133,5 +133,12 @@ class AffineCoupling(nn.Module):
         out = self.network(first, mask, condition).float()
         if self.mean_only:
             return out, torch.zeros_like(out)
-        shift, log_scale = out.chunk(2, dim=1)
+        shift, log_scale = _halves(out)
         return shift, log_scale
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    # Unlike chunk, known sizes become one node of an exported graph.
+    half = int(x.shape[1]) // 2
+    first, second = x.split([half, half], dim=1)
+    return first, second

@@ -138,7 +138,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.squeeze = config.squeeze
+        self.squeeze, self.channels = config.squeeze, config.mel.mels
         channels = config.mel.mels * config.squeeze
         self.norms = nn.ModuleList(ActNorm(channels) for _ in range(config.blocks))
         self.mixers = nn.ModuleList(
@@ -173,14 +173,11 @@ class Decoder(nn.Module):
         return self._unstack(z)
 
     def _stack(self, x: Tensor) -> Tensor:
-        batch, channels, frames = x.shape
-        x = x.view(batch, channels, frames // self.squeeze, self.squeeze)
-        return x.permute(0, 3, 1, 2).reshape(batch, channels * self.squeeze, -1)
+        return torch.cat([x[..., i :: self.squeeze] for i in range(self.squeeze)], dim=1)
 
     def _unstack(self, x: Tensor) -> Tensor:
-        batch, channels, frames = x.shape
-        x = x.view(batch, self.squeeze, channels // self.squeeze, frames)
-        return x.permute(0, 2, 3, 1).reshape(batch, channels // self.squeeze, -1)
+        parts = x.split([self.channels] * self.squeeze, dim=1)
+        return torch.stack(parts, dim=-1).flatten(2)
 
 
 class GlowTTS(nn.Module):
@@ -375,7 +372,8 @@ class AcousticGraph(nn.Module):
         given = model._speaker(speaker)
         read = text
         if not model.config.blanks:
-            kept = torch.nonzero(text[0] != PAD).squeeze(1)
+            inside = mask_from_lengths(text_lengths, text.shape[1])[0, 0]
+            kept = torch.nonzero((text[0] != PAD) & inside).squeeze(1)
             read, text_lengths = text[:, kept], kept.shape[0] * torch.ones_like(text_lengths)
         text_mask = mask_from_lengths(text_lengths, read.shape[1])
         mean, log_scale, log_durations = model.encoder(read, text_mask, given)

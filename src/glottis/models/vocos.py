@@ -58,11 +58,12 @@ class SpectrumHead(nn.Module):
         super().__init__()
         self.project = nn.Linear(channels, fft_size + 2)
         self.inverse = InverseSTFT(fft_size, hop)
+        self.bins = fft_size // 2 + 1
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             y = self.project(x.float().transpose(1, 2)).transpose(1, 2)
-            log_magnitude, phase = y.chunk(2, dim=1)
+            log_magnitude, phase = y.split([self.bins, self.bins], dim=1)
             # Vocos' bound: a magnitude above 100 is never speech and would overflow in training.
             magnitude = log_magnitude.exp().clamp_max(100.0)
             samples: Tensor = self.inverse(magnitude * phase.cos(), magnitude * phase.sin())
