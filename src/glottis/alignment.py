@@ -62,8 +62,8 @@ def diagonality(durations: Tensor, text_lengths: Tensor | None = None) -> Tensor
     """``[batch, text] -> float32 [batch]``: 1 for equal durations, 0 when one end takes all.
 
     One minus twice the mean distance, over frames ``j`` of ``J`` and their tokens ``i`` of ``I``,
-    between ``(i + 1/2) / I`` and ``(j + 1/2) / J``. An alignment that has not formed lies low, because a
-    few tokens hold most frames.
+    between ``(i + 1/2) / I`` and ``(j + 1/2) / J``. An alignment that has not
+    formed lies low, because a few tokens hold most frames.
     """
     tokens = _tokens(durations, text_lengths)
     index = token_indices(durations)

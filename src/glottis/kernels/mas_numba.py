@@ -183,6 +183,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="glottis-mas")
 
 
+if hasattr(os, "register_at_fork"):  # a forked data loader inherits the pool but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def search(
     log_prob: NDArray[np.floating],
     text_lengths: NDArray[np.int64],

@@ -87,15 +87,17 @@ def _search(
 
 def _threads() -> int:
     """As many threads as torch would use when it is there, else as many as we may run on."""
-    if "torch" in sys.modules:
-        return int(sys.modules["torch"].get_num_threads())
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _is_torch(array: Any) -> bool:
-    return "torch" in sys.modules and isinstance(array, sys.modules["torch"].Tensor)
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
 
 
 def _to_numpy(array: Any) -> NDArray[Any]:
