@@ -166,30 +166,10 @@ _LETTERS = re.compile(r"(?<![\w'])[A-Z](?: [A-Z])+(?![\w'])")
 _LETTERS_OF = re.compile(r"(?<![\w'])[A-Z](?: [A-Z])+(?= [A-Z]'s)")
 _LETTER_A = re.compile(r"(?<![\w.'])A(?![\w.'])")
 _LETTERED = frozenset(
-    [
-        "vitamin",
-        "grade",
-        "plan",
-        "type",
-        "group",
-        "class",
-        "section",
-        "option",
-        "letter",
-        "hepatitis",
-        "point",
-        "series",
-        "list",
-        "level",
-        "team",
-        "exhibit",
-        "schedule",
-        "appendix",
-        "figure",
-        "unit",
-        "part",
-        "side",
-    ]
+    str.split(
+        "vitamin grade plan type group class section option letter hepatitis point series list "
+        "level team exhibit schedule appendix figure unit part side"
+    )
 )
 
 

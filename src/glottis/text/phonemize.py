@@ -280,7 +280,7 @@ def _split(segment: str, words: list[str]) -> list[_Range]:
 
 
 def _edit_path(a: str, b: str) -> list[int]:
-    """For each index of ``a``, and its end, the place in ``b`` that least edit distance gives it."""
+    """For each index of ``a``, and its end, its place in ``b`` by least edit distance."""
     rows = [[_cost(character, "") for character in b]]
     rows[0] = [0.0, *accumulate(rows[0])]
     for character in a:

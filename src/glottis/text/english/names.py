@@ -35,8 +35,8 @@ def address(m: re.Match[str], scene: Scene) -> Spoken:
 
 def domain(m: re.Match[str], scene: Scene) -> Spoken:
     """A name without "www": "example.com", "notes.txt"; not "etc.in" or "3.me"."""
-    name = m[0].split("/")[0]
-    if name.split(".")[0].isdecimal() or not name.split(".")[-1].islower():
+    parts = m[0].split("/")[0].split(".")
+    if parts[-1] not in table.DOMAINS or parts[0].isdecimal():
         return None
     return _spell_address(m[0].rstrip("/"))
 
@@ -48,6 +48,10 @@ def handle(m: re.Match[str], scene: Scene) -> Spoken:
 
 
 # --- letters and names ---------------------------------------------------------------------------
+
+
+def plain(m: re.Match[str], scene: Scene) -> Spoken:
+    return None if m[0] in table.SPECIAL else m[0]
 
 
 def dotted(m: re.Match[str], scene: Scene) -> Spoken:
@@ -65,6 +69,8 @@ def initial(m: re.Match[str], scene: Scene) -> Spoken:
 
 def abbreviation(m: re.Match[str], scene: Scene) -> Spoken:
     key = m["abbr"].casefold()
+    if key not in table.ABBREVIATED:
+        return None
     dot, before, after = m["dot"], scene.before(m.start()), scene.after(m.end())
     capital_after = bool(re.match(r"\s+[\"']?[A-Z]", after))
     named_before = re.search(r"\b([A-Z][a-z]+) $", before)
@@ -126,10 +132,9 @@ def roman(m: re.Match[str], scene: Scene) -> Spoken:
         ):
             return None
         return f"the {ordinal(value)}"
-    if len(written) >= 2 and not written.strip("IVX") and value < 40:
-        # "Final Fantasy VII"; after a word in lower case only where nothing else is meant ("II").
-        if name[:1].isupper() and name not in table.NOT_NAMES:
-            return cardinal(value)
+    small = len(written) >= 2 and not written.strip("IVX") and value < 40
+    if small and name[:1].isupper() and name not in table.NOT_NAMES:
+        return cardinal(value)  # "Final Fantasy VII"
     if len(written) >= 4 and 1500 <= value <= 2100:
         return numbers.year(value, scene.british)
     return None
@@ -162,6 +167,8 @@ def _alphanumeric_word(written: str, scene: Scene) -> str:
 
 def _code(written: str) -> str:
     """Digits in a code: 380 -> "three eighty", 2000 -> "two thousand", 007 digit by digit."""
+    if len(written) > 4 and written.isdecimal():
+        return numbers.digits(written)
     if written.isdecimal() and written[0] != "0":
         value = int(written)
         if len(written) == 3 and value % 100:
@@ -170,8 +177,6 @@ def _code(written: str) -> str:
             return f"{cardinal(value // 100)} {tail}"
         if len(written) == 4:
             return numbers.year(value)
-        if len(written) > 4:
-            return numbers.digits(written)
     return numbers.number(written)
 
 

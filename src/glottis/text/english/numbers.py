@@ -74,7 +74,7 @@ def ordinal(number: int, british: bool = False) -> str:
 
 
 def year(number: int, british: bool = False) -> str:
-    """``1905`` -> "nineteen oh five", ``2000`` -> "two thousand", ``2021`` -> "twenty twenty-one"."""
+    """``1905`` -> "nineteen oh five", ``2000`` -> "two thousand"."""
     century, rest = divmod(number, 100)
     if not 1000 <= number <= 9999 or (century % 10 == 0 and rest < 10):
         return cardinal(number, british)

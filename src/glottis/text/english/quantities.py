@@ -150,11 +150,11 @@ def money(m: re.Match[str], scene: Scene) -> Spoken:
     if len(decimals) != 2 or not cent:
         unit = one if amount == "1" or _adjectival(m, scene) else many
         return f"{minus}{numbers.number(amount, scene.british)} {unit}"
-    pounds, pence = int(whole or 0), int(decimals)
+    pence = int(decimals)
     parts = []
-    if pounds or not pence:
-        unit = one if pounds == 1 or _adjectival(m, scene) else many
-        parts.append(f"{cardinal(pounds, scene.british)} {unit}")
+    if whole.strip("0") or not pence:
+        unit = one if whole == "1" or _adjectival(m, scene) else many
+        parts.append(f"{numbers.number(whole, scene.british)} {unit}")
     if pence:
         parts.append(f"{cardinal(pence)} {cent if pence == 1 else cents}")
     return minus + " and ".join(parts)
@@ -240,7 +240,8 @@ def decade(m: re.Match[str], scene: Scene) -> Spoken:
 
 
 def ordinal_number(m: re.Match[str], scene: Scene) -> Spoken:
-    return ordinal(int(m["n"].replace(",", "")), scene.british)
+    digits = m["n"].replace(",", "")
+    return ordinal(int(digits), scene.british) if len(digits) <= 36 else None
 
 
 _VULGAR = {
@@ -250,24 +251,28 @@ _VULGAR = {
 }  # fmt: skip
 
 
+def vulgar_fraction(m: re.Match[str], scene: Scene) -> Spoken:
+    return _fraction(m["whole"], *_VULGAR[m["vulgar"]], scene)
+
+
 def fraction(m: re.Match[str], scene: Scene) -> Spoken:
-    if m["vulgar"]:
-        top, bottom = _VULGAR[m["vulgar"]]
-    else:
-        top, bottom = int(m["top"]), int(m["bottom"])
-    whole = m["whole"]
+    whole, top, bottom = m["whole"], int(m["top"]), int(m["bottom"])
     if bottom == 0 or (whole and top >= bottom):
         return None
     if not whole and (top, bottom) in ((24, 7), (9, 11), (50, 50)):
         return f"{cardinal(top)} {cardinal(bottom)}"
-    if not whole:
-        if top > bottom or bottom > 1000:
-            return f"{cardinal(top)} over {cardinal(bottom)}"
-        return numbers.fraction(top, bottom, scene.british)
+    return _fraction(whole, top, bottom, scene)
+
+
+def _fraction(whole: str | None, top: int, bottom: int, scene: Scene) -> str:
+    if not whole and (top > bottom or bottom > 1000):
+        return f"{cardinal(top)} over {cardinal(bottom)}"
     said = numbers.fraction(top, bottom, scene.british)
+    if not whole:
+        return said
     if top == 1:
         said = re.sub("^one", "an" if bottom == 8 else "a", said)
-    return f"{numbers.number(whole.strip(), scene.british)} and {said}"
+    return f"{numbers.number(whole.rstrip(' -'), scene.british)} and {said}"
 
 
 def number_range(m: re.Match[str], scene: Scene) -> Spoken:

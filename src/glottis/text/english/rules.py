@@ -20,30 +20,40 @@ def read(
     What stands around that stretch is context. Linear in the length of the text.
     """
     scene = Scene(text, british=language.startswith("en-gb"), shouting=_shouting(text))
-    master, rules = _compiled()
     position, end = start, len(text) if end is None else end
-    while found := master.search(text, position, end):
-        first = int((found.lastgroup or "r0")[1:])
-        m: re.Match[str] | None = found
-        spoken: Spoken = None
-        for rule, (pattern, reader) in enumerate(rules[first:], first):
-            m = pattern.match(text, found.start(), end)
-            if m and m.end() > m.start():
-                spoken = reader(m, scene)
-                if spoken is not None:
-                    break
-            if rule == len(rules) - 1:
-                m = None
-        if m is None or spoken is None:
-            # No rule: a letter of another script, an emoji, a sign without a name.
-            yield text[found.start()]
-            position = found.start() + 1
+    while position < end:
+        first = text[position]
+        if first == " ":
+            position += 1
             continue
-        if isinstance(spoken, list):
-            yield from spoken
-        elif spoken:
-            yield Token(m[0], spoken)
-        position = m.end()
+        for pattern, reader in _rules(
+            "a" if first.isalpha() else "0" if first in "0123456789" else "+"
+        ):
+            m = _compiled(pattern).match(text, position, end)
+            if m is None or m.end() == position:
+                continue
+            spoken = reader(m, scene)
+            if spoken is not None:
+                if isinstance(spoken, list):
+                    yield from spoken
+                elif spoken:
+                    yield Token(m[0], spoken)
+                position = m.end()
+                break
+        else:
+            # No rule: a letter of another script, an emoji, a sign without a name.
+            yield first
+            position += 1
+
+
+@cache
+def _rules(first: str) -> list[tuple[str, Reader]]:
+    """The rules that can match at a letter (a), a digit (0) or anything else (+)."""
+    return [(pattern, reader) for starts, pattern, reader in _RULES if first in starts]
+
+
+# Each when it is first asked: most texts need few of them, and compiling all takes 30 ms.
+_compiled = cache(re.compile)
 
 
 def _shouting(text: str) -> bool:
@@ -86,8 +96,6 @@ _DECIMAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 # A sign belongs to a number only where nothing can be subtracted from.
 _N = rf"(?P<n>(?:(?<![\w.)%°\]])[-−+±])?(?:{_DECIMAL}))"
 _TO = rf"(?:\s?[-–]\s?(?P<to>{_DECIMAL}))?"
-# Nothing that would make the match a part of something longer.
-_ENDS = r"(?![^\W_]|[²³])"
 _SCALE = r"(?:\s?(?P<scale>thousand|million|billion|trillion|mn|bn|tn|[kKmMbBtT])(?![^\W_]))?"
 _MONTH = (
     r"(?P<month>January|February|March|April|May|June|July|August|September|October|November"
@@ -97,118 +105,172 @@ _MERIDIEM = r"(?P<half>[AaPp]\.[Mm]\.|[AaPp]\.?[Mm](?![^\W_]))"
 _UNIT = _either(table.UNITS)
 _SIGNS = _either(sign for sign in table.CURRENCIES if not sign.isalpha())
 _CODES = _either(sign for sign in table.CURRENCIES if sign.isalpha())
-_ABBREVIATIONS = _either(
-    {
-        "st",
-        "dr",
-        *table.ABBREVIATIONS,
-        *table.BEFORE_NUMBER,
-        *table.BEFORE_NAME,
-        *table.AFTER_NAME,
-    }
-)
 _START = r"(?<![\w.])"
+_VULGAR = "[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]"
 
-_RULES: list[tuple[str, Reader]] = [
-    (r"(?<=[0-9] )(?:[-−–x×*/÷:])(?= [0-9])|(?<=[0-9])[x×*/÷:](?=[0-9])", quantities.operator),
-    # Most words: lower case, and no abbreviation that might stand here. First because it is fast.
-    (rf"(?!(?:{_ABBREVIATIONS}|ok|wifi)\b)[a-z]+(?:'[a-z]+)?(?=[ ,;\n]|$)", _as_written),
+# Where a rule can start (a letter, a digit 0, + anything else), its pattern, its reader. Order
+# matters: the first that accepts wins.
+_RULES: list[tuple[str, str, Reader]] = [
+    # Most words: lower case with nothing special behind. First because it is fast.
+    ("a", r"[a-z]+(?:'[a-z]+)?(?=[ ,;\n]|$)", names.plain),
+    ("a+", r"(?<=[0-9] )[-−–x×*/÷:](?= [0-9])|(?<=[0-9])[x×*/÷:](?=[0-9])", quantities.operator),
     # Addresses
-    (r"(?:https?://|ftp://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]'*]", names.address),
-    (r"(?<![\w.])[\w.+-]+@[\w-]+(?:\.[\w-]+)+(?<![.-])", names.address),
+    ("a", r"(?:https?://|ftp://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]'*]", names.address),
+    ("a0", r"(?<![\w.])[\w.+-]+@[\w-]+(?:\.[\w-]+)+(?<![.-])", names.address),
     (
-        rf"(?<![\w.@])(?:[A-Za-z0-9-]+\.)+(?:{_either(table.DOMAINS)})(?![\w-])(?!\.[a-z])"
+        "a0",
+        r"(?<![\w.@])(?:[A-Za-z0-9-]+\.)+[a-z]{2,4}[34]?(?![\w-])(?!\.[a-z])"
         r"(?:/[^\s<>\"]*[^\s<>\".,;:!?)\]'])?",
         names.domain,
     ),
-    (r"(?<!\w)[@#](?=\w*[A-Za-z])\w+", names.handle),
+    ("+", r"(?<!\w)[@#](?=\w*[A-Za-z])\w+", names.handle),
     # Dates and times
-    (r"(?<![\w.])'?(?P<century>[0-9]{2})?(?P<tens>[0-9]0)'?s(?![^\W_])", quantities.decade),
-    (rf"{_START}(?P<a>[0-9]{{1,2}})/(?P<b>[0-9]{{1,2}})/(?P<y>[0-9]{{4}}|[0-9]{{2}})(?![\w/])",
-     quantities.slash_date),
-    (rf"{_START}(?P<d>[0-9]{{1,2}})\.(?P<m>[0-9]{{1,2}})\.(?P<y>[12][0-9]{{3}})(?![\w/])",
-     quantities.plain_date),
-    (rf"{_START}(?P<y>[12][0-9]{{3}})[-/](?P<m>[0-9]{{2}})[-/](?P<d>[0-9]{{2}})(?![0-9])",
-     quantities.plain_date),
-    (rf"\b{_MONTH}\s(?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?(?![\w:%]|[.,/][0-9])", quantities.month_day),
-    (rf"{_START}(?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?{_MONTH}(?![^\W_])",
-     quantities.day_month),
-    (rf"(?<![\w:.])(?P<clock>[0-9]{{1,2}}:[0-5][0-9](?::[0-5][0-9])?)(?![0-9:])(?:\s?{_MERIDIEM})?",
-     quantities.time),
-    (rf"{_START}(?P<clock>[0-9]{{1,2}})\s?{_MERIDIEM}", quantities.hour),
-    # Codes
-    (r"(?<![\w.])\+[0-9](?:[0-9 ()./-]{6,18})[0-9](?![0-9])", quantities.telephone),
-    (r"(?<![\w.-])(?:\([0-9]{3}\)\s?|(?:1[-. ])?[0-9]{3}[-. ])[0-9]{3}[-. ][0-9]{4}(?![\w-])",
-     quantities.telephone),
-    (r"(?<![\w.-])[0-9]{3}-[0-9]{4}(?![\w-])", quantities.telephone),
-    (r"(?<![\w.-])[0-9]+(?:-[0-9]+){2,}(?![\w-])", quantities.dashed),
-    (rf"{_START}(?:[vV]\.?\s?)(?P<parts>[0-9]+(?:\.[0-9]+)+)(?![0-9])", quantities.version),
-    (rf"{_START}(?P<parts>[0-9]+(?:\.[0-9]+){{2,}})(?![0-9])", quantities.dotted_number),
+    (
+        "0+",
+        r"(?<![\w.])'?(?P<century>[0-9]{2})?(?P<tens>[0-9]0)'?s(?![^\W_])",
+        quantities.decade,
+    ),
+    (
+        "0",
+        rf"{_START}(?P<a>[0-9]{{1,2}})/(?P<b>[0-9]{{1,2}})/(?P<y>[0-9]{{4}}|[0-9]{{2}})(?![\w/])",
+        quantities.slash_date,
+    ),
+    (
+        "0",
+        rf"{_START}(?P<d>[0-9]{{1,2}})\.(?P<m>[0-9]{{1,2}})\.(?P<y>[12][0-9]{{3}})(?![\w/])",
+        quantities.plain_date,
+    ),
+    (
+        "0",
+        rf"{_START}(?P<y>[12][0-9]{{3}})[-/](?P<m>[0-9]{{2}})[-/](?P<d>[0-9]{{2}})(?![0-9])",
+        quantities.plain_date,
+    ),
+    (
+        "a",
+        rf"\b{_MONTH}\s(?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?(?![\w:%]|[.,/][0-9])",
+        quantities.month_day,
+    ),
+    (
+        "0",
+        rf"{_START}(?P<d>[0-9]{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?{_MONTH}(?![^\W_])",
+        quantities.day_month,
+    ),
+    (
+        "0",
+        r"(?<![\w:.])(?P<clock>[0-9]{1,2}:[0-5][0-9](?::[0-5][0-9])?)(?![0-9:])"
+        rf"(?:\s?{_MERIDIEM})?",
+        quantities.time,
+    ),
+    ("0", rf"{_START}(?P<clock>[0-9]{{1,2}})\s?{_MERIDIEM}", quantities.hour),
+    # Telephone and other codes
+    ("+", r"(?<![\w.])\+[0-9][0-9 ()./-]{6,18}[0-9](?![0-9])", quantities.telephone),
+    (
+        "0+",
+        r"(?<![\w.-])(?:\([0-9]{3}\)\s?|(?:1[-. ])?[0-9]{3}[-. ])[0-9]{3}[-. ][0-9]{4}(?![\w-])",
+        quantities.telephone,
+    ),
+    ("0", r"(?<![\w.-])[0-9]{3}-[0-9]{4}(?![\w-])", quantities.telephone),
+    ("0", r"(?<![\w.-])[0-9]+(?:-[0-9]+){2,}(?![\w-])", quantities.dashed),
+    ("a", rf"{_START}[vV]\.?\s?(?P<parts>[0-9]+(?:\.[0-9]+)+)(?![0-9])", quantities.version),
+    ("0", rf"{_START}(?P<parts>[0-9]+(?:\.[0-9]+){{2,}})(?![0-9])", quantities.dotted_number),
     # Money
     (
+        "a+",
         rf"(?P<minus>(?<![\w.)])[-−])?(?P<sign>{_SIGNS})\s?(?P<n>{_DECIMAL})"
         rf"(?:\s?[-–]\s?(?:{_SIGNS})?(?P<to>{_DECIMAL}))?{_SCALE}(?![0-9])",
         quantities.money,
     ),
-    (rf"{_N}{_SCALE}\s?(?P<code>{_CODES}|[€£])(?![^\W_])", quantities.money_behind),
-    (rf"{_N}\s?¢", quantities.cents),
+    ("0+", rf"{_N}{_SCALE}\s?(?P<code>{_CODES}|[€£])(?![^\W_])", quantities.money_behind),
+    ("0+", rf"{_N}\s?¢", quantities.cents),
     # Measures
-    (rf"{_N}{_TO}\s?(?P<sign>%|‰|percent\b|per cent\b)", quantities.percent),
-    (r"(?<![\w.])(?P<ft>[0-9]+)'(?:\s?(?P<in>[0-9]{1,2})(?:\"|''))?(?![\w'])", quantities.feet_inches),
+    ("0+", rf"{_N}{_TO}\s?(?P<sign>%|‰|percent\b|per cent\b)", quantities.percent),
     (
-        rf"{_N}{_TO}(?P<gap>[ -]?)(?P<unit>{_UNIT})(?:/(?P<per>h|hr|s|sec|min|m²|m³|kg|l|L|mi))?{_ENDS}",
+        "0",
+        r"(?<![\w.])(?P<ft>[0-9]{1,3})'(?:\s?(?P<in>[0-9]{1,2})(?:\"|''))?(?![\w'])",
+        quantities.feet_inches,
+    ),
+    (
+        "0+",
+        rf"{_N}{_TO}(?P<gap>[ -]?)(?P<unit>{_UNIT})"
+        r"(?:/(?P<per>h|hr|s|sec|min|m²|m³|kg|l|L|mi))?(?![^\W_]|[²³])",
         quantities.measure,
     ),
     # Numbers
-    (rf"{_START}(?P<n>[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:st|nd|rd|th|ST|ND|RD|TH)(?![^\W_])",
-     quantities.ordinal_number),
     (
-        r"(?<![\w./])(?:(?P<whole>[0-9]+\s?)(?=[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]))?(?P<vulgar>[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒])"
-        r"(?P<top>)(?P<bottom>)",
+        "0",
+        rf"{_START}(?P<n>[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:st|nd|rd|th|ST|ND|RD|TH)(?![^\W_])",
+        quantities.ordinal_number,
+    ),
+    (
+        "0+",
+        rf"(?<![\w./])(?:(?P<whole>[0-9]+\s?)(?={_VULGAR}))?(?P<vulgar>{_VULGAR})",
+        quantities.vulgar_fraction,
+    ),
+    (
+        "0",
+        r"(?<![\w./])(?P<whole>[0-9]+[ -])?(?P<top>[0-9]{1,4})/(?P<bottom>[0-9]{1,4})"
+        r"(?![\w/]|\.[0-9])",
         quantities.fraction,
     ),
     (
-        r"(?<![\w./])(?P<whole>[0-9]+[ -])?(?P<top>[0-9]{1,4})/(?P<bottom>[0-9]{1,4})(?![\w/]|\.[0-9])"
-        r"(?P<vulgar>)",
-        quantities.fraction,
+        "0+",
+        rf"(?<![\w.,])(?P<n>{_DECIMAL})(?P<dash>\s?[-–]\s?)(?P<to>{_DECIMAL})(?![\w-]|[.,][0-9])",
+        quantities.number_range,
     ),
-    (rf"(?<![\w.,])(?P<n>{_DECIMAL})(?P<dash>\s?[-–]\s?)(?P<to>{_DECIMAL})(?![\w-]|[.,][0-9])",
-     quantities.number_range),
-    (rf"{_N}(?:\^(?P<e>-?[0-9]{{1,4}})|(?P<up>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,4}}))", quantities.power),
-    (rf"{_N}[eE](?P<e>[-+−]?[0-9]{{1,3}})(?![\w.])", quantities.scientific),
-    (rf"(?<![{_LETTER}]){_N}(?![^\W_])", quantities.number),
+    (
+        "0+",
+        rf"{_N}(?:\^(?P<e>-?[0-9]{{1,4}})|(?P<up>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,4}}))",
+        quantities.power,
+    ),
+    ("0+", rf"{_N}[eE](?P<e>[-+−]?[0-9]{{1,3}})(?![\w.])", quantities.scientific),
+    ("0+", rf"(?<![{_LETTER}]){_N}(?![^\W_])", quantities.number),
     # Names
-    (r"(?<![\w.])(?:Ph|[A-Za-z])\.(?:[A-Za-z]\.)+(?:[A-Za-z](?![\w.]))?|\b(?:Ph|[A-Z])\.[A-Z](?![\w.])",
-     names.dotted),
-    (r"(?<![\w.'-])[A-Z]\.(?=\s+[A-Z]|[A-Z][a-z])", names.initial),
-    (r"\b(?:w/out|w/o|c/o|w/)(?=\s)", names.sign),
-    (rf"(?<![\w'-])(?P<abbr>(?i:{_ABBREVIATIONS}))(?P<dot>\.(?![a-z]))?(?!['\w-])", names.abbreviation),
-    (r"(?<![\w'.-])(?P<roman>[IVXLCDM]+)(?P<th>th|st|nd|rd)?(?![\w'’-]|\.[A-Za-z])", names.roman),
-    (rf"(?<!\w)(?=[{_LETTER}]*[0-9])[{_LETTER}0-9]+(?:\.[0-9]+)?(?![^\W_])", names.mixed),
-    (rf"[{_LETTER}]{{2,}}-[0-9]+[A-Za-z]?(?![\w-])|(?<!\w)[A-Z]-[0-9]+(?![\w-])", names.mixed),
-    (r"[A-Za-z]\+\+(?!\w)|\b[CF]#(?!\w)", names.plus_plus),
-    (r"(?<![\w'])'(?:tis|twas|em|til|cause|n)\b'?", _as_written),
-    (r"\b[A-Z]+(?:&[A-Z]+)+\b", names.ampersand),
-    (rf"[{_LETTER}]+(?:['-][{_LETTER}]+)*", names.word),
+    (
+        "a",
+        r"(?<![\w.])(?:Ph|[A-Za-z])\.(?:[A-Za-z]\.)+(?:[A-Za-z](?![\w.]))?"
+        r"|\b(?:Ph|[A-Z])\.[A-Z](?![\w.])",
+        names.dotted,
+    ),
+    ("a", r"(?<![\w.'-])[A-Z]\.(?=\s+[A-Z]|[A-Z][a-z])", names.initial),
+    ("a", r"\b(?:w/out|w/o|c/o|w/)(?=\s)", names.sign),
+    (
+        "a",
+        r"(?<![\w'-])(?P<abbr>[A-Za-z]{1,8})(?P<dot>\.(?![a-z]))?(?!['\w-])",
+        names.abbreviation,
+    ),
+    (
+        "a",
+        r"(?<![\w'.-])(?P<roman>[IVXLCDM]{1,15})(?P<th>th|st|nd|rd)?(?![\w'-]|\.[A-Za-z])",
+        names.roman,
+    ),
+    (
+        "a0",
+        rf"(?<!\w)(?=[{_LETTER}]*[0-9])[{_LETTER}0-9]+(?:\.[0-9]+)?(?![^\W_])",
+        names.mixed,
+    ),
+    (
+        "a",
+        rf"[{_LETTER}]{{2,}}-[0-9]+[A-Za-z]?(?![\w-])|(?<!\w)[A-Z]-[0-9]+(?![\w-])",
+        names.mixed,
+    ),
+    ("a", r"[A-Za-z]\+\+(?!\w)|\b[CF]#(?!\w)", names.plus_plus),
+    ("+", r"(?<![\w'])'(?:tis|twas|em|til|cause|n)\b'?", _as_written),
+    ("a", r"\b[A-Z]+(?:&[A-Z]+)+\b", names.ampersand),
+    ("a", rf"[{_LETTER}]+(?:['-][{_LETTER}]+)*", names.word),
     # Signs
-    (r"\n[^\S\n]*\n\s*|[\f\u2028\u2029]+", _stop),
-    (r"[.?!]+(?:[ ]?[.?!])*|[,;:]+", names.pause),
-    (r"(?<=[0-9%°mM])[-–](?=[0-9$£€])|(?<=[0-9%°mM] )[-–](?= [0-9$£€])|(?<=[0-9])[-–](?=present\b|now\b|today\b)|"
-     r"(?<=[a-z])–(?=[A-Z])", _to),
-    (r"--+|—+|(?<=\s)[-–]+(?=\s)|–", _semicolon),
-    (r"(?<!\w)[(\[{]|[)\]}](?!\w)|[|\n•▪●·]+(?=\s)", _comma),
-    (r"#", names.hash_sign),
-    (r"(?<=\w)/(?=\w)", names.slash),
-    (rf"(?:{_either(table.SIGNS)})", names.sign),
-    (r"[Α-Ωα-ωςϕϑ](?![Α-Ωα-ω])", names.greek),
-    (r"[\"'()\[\]{}*_~`|\\/•▪●·\-–¿¡†‡←↑↓⇒]|\ufffd", _silent),
-]  # fmt: skip
-
-
-@cache
-def _compiled() -> tuple[re.Pattern[str], list[tuple[re.Pattern[str], Reader]]]:
-    """One pattern that finds the first rule to ask, and each rule's own with its named groups."""
-    rules = [(re.compile(pattern), reader) for pattern, reader in _RULES]
-    bare = [re.sub(r"\(\?P<\w+>", "(?:", pattern) for pattern, _ in _RULES]
-    master = "|".join(f"(?P<r{number}>{pattern})" for number, pattern in enumerate([*bare, r"\S"]))
-    return re.compile(master), rules
+    ("+", r"\n[^\S\n]*\n\s*|[\f\u2028\u2029]+", _stop),
+    ("+", r"[.?!]+(?:[ ]?[.?!])*|[,;:]+", names.pause),
+    (
+        "+",
+        r"(?<=[0-9%°mM])[-–](?=[0-9$£€])|(?<=[0-9%°mM] )[-–](?= [0-9$£€])"
+        r"|(?<=[0-9])[-–](?=(?:present|now|today)\b)|(?<=[a-z])–(?=[A-Z])",
+        _to,
+    ),
+    ("+", r"--+|—+|(?<=\s)[-–]+(?=\s)|–", _semicolon),
+    ("+", r"(?<!\w)[(\[{]|[)\]}](?!\w)|[|\n•▪●·]+(?=\s)", _comma),
+    ("+", r"#", names.hash_sign),
+    ("+", r"(?<=\w)/(?=\w)", names.slash),
+    ("+", rf"(?:{_either(table.SIGNS)})", names.sign),
+    ("a", r"[Α-Ωα-ωςϕϑ](?![Α-Ωα-ω])", names.greek),
+    ("+", r"[\"'()\[\]{}*_~`|\\/•▪●·\-–¿¡†‡←↑↓⇒\ufffd\u0300-\u036f\s]", _silent),
+]

@@ -202,22 +202,26 @@ BEFORE_NUMBER = {
     "p": ("page", "pages"), "pp": ("pages", "pages"), "vol": ("volume", "volumes"),
     "vols": ("volumes", "volumes"), "ch": ("chapter", "chapters"), "chap": ("chapter", "chapters"),
     "fig": ("figure", "figures"), "figs": ("figures", "figures"), "sec": ("section", "sections"),
-    "sect": ("section", "sections"), "art": ("article", "articles"), "eq": ("equation", "equations"),
+    "sect": ("section", "sections"), "art": ("article", "articles"),
+    "eq": ("equation", "equations"),
     "par": ("paragraph", "paragraphs"), "para": ("paragraph", "paragraphs"),
     "ver": ("version", "versions"), "op": ("opus", "opus"), "c": ("circa", "circa"),
-    "ca": ("circa", "circa"), "ext": ("extension", "extensions"), "apt": ("apartment", "apartments"),
+    "ca": ("circa", "circa"), "ext": ("extension", "extensions"),
+    "apt": ("apartment", "apartments"),
     "rm": ("room", "rooms"), "pt": ("part", "parts"), "ex": ("example", "examples"),
     "approx": ("approximately", "approximately"), "v": ("verse", "verses"),
 }  # fmt: skip
-# Words in capitals that are not the names that abbreviations follow.
+ABBREVIATED = {"st", "dr", *ABBREVIATIONS, *BEFORE_NUMBER, *BEFORE_NAME, *AFTER_NAME}
+# Words with a capital that are not the names that abbreviations follow.
 NOT_NAMES = set(
     str.split(
-        """The A An And But Or Nor So If When Then As At In On Of For From By With To Dear Hello Hi
-        Hey Good Morning Is Was Are Were Has Had Have Will Would Can Could This That These Those
-        There Here He She It We They You His Her Its Our Your Their My Who What Where Why How Which
-        Yes No Not Near Visit See Saw Ask Call Thank Thanks Meet Said Our Since After Before Until
-        While Because Although Though Both Either Every Each Some Many Most All Only Even Just Also
-        Now Today Yesterday Tomorrow Old Young Poor Mister Missus Doctor Professor
+        """The A An And But Or Nor So If When Then As At In On Of For From By With To Dear Hello
+        Hi Hey Good Morning Is Was Are Were Has Had Have Will Would Can Could This That These
+        Those There Here He She It We They You His Her Its Our Your Their My Who What Where
+        Why How Which Yes No Not Near Visit See Saw Ask Call Thank Thanks Meet Said Our Since
+        After Before Until While Because Although Though Both Either Every Each Some Many
+        Most All Only Even Just Also Now Today Yesterday Tomorrow Old Young Poor Mister
+        Missus Doctor Professor
         """
     )
 )
@@ -237,33 +241,34 @@ COUNTED = set(
 # What looks like a plural noun behind a number but is none.
 NOT_NOUNS = set(
     str.split(
-        """was is has does this his its as us yes always perhaps sometimes thus across towards besides
-        unless afterwards in on at for from to and or but with by when while that which who it he she
-        the a an of per each is are were had have will would could should can may might more less than
-        if because so then also again back now here there goes says comes becomes
+        """was is has does this his its as us yes always perhaps sometimes thus across towards
+        besides unless afterwards in on at for from to and or but with by when while that
+        which who it he she the a an of per each is are were had have will would could should
+        can may might more less than if because so then also again back now here there goes
+        says comes becomes
         """
     )
 )
 
 ROMAN_AFTER = set(
     str.split(
-        """chapter chap chapters part parts book volume vol section act scene article appendix figure
-        fig table title lesson unit type phase stage level grade class factor war bowl no number mark
-        mk rule plate psalm canto case category division group episode module step apollo gemini
-        saturn corps zone form schedule exhibit annex
+        """chapter chap chapters part parts book volume vol section act scene article appendix
+        figure fig table title lesson unit type phase stage level grade class factor war bowl
+        no number mark mk rule plate psalm canto case category division group episode module
+        step apollo gemini saturn corps zone form schedule exhibit annex
         """
     )
 )
 REGNAL = set(
     str.split(
         """Henry Louis George Edward Richard William Charles James Elizabeth Mary Philip Peter
-        Catherine Frederick Friedrich Wilhelm Francis Ferdinand Alexander Nicholas Napoleon Pius
-        Paul Leo Gregory Benedict Clement Innocent Urban Boniface Sixtus Julius Adrian Alfonso
-        Carlos Juan Felipe John Robert David Harald Olaf Haakon Christian Gustav Karl
-        Rudolf Otto Leopold Albert Baudouin Ramses Ramesses Thutmose Amenhotep Ptolemy Cleopatra
-        Darius Xerxes Cyrus Artaxerxes Mehmed Murad Selim Suleiman Ivan Vladimir Boris Stephen
-        Ladislaus Casimir Sigismund Margaret Anne Victoria Joseph Maximilian Umberto Emmanuel
-        Xavier Andrew Constantine Theodosius Justinian
+        Catherine Frederick Friedrich Wilhelm Francis Ferdinand Alexander Nicholas Napoleon
+        Pius Paul Leo Gregory Benedict Clement Innocent Urban Boniface Sixtus Julius Adrian
+        Alfonso Carlos Juan Felipe John Robert David Harald Olaf Haakon Christian Gustav Karl
+        Rudolf Otto Leopold Albert Baudouin Ramses Ramesses Thutmose Amenhotep Ptolemy
+        Cleopatra Darius Xerxes Cyrus Artaxerxes Mehmed Murad Selim Suleiman Ivan Vladimir
+        Boris Stephen Ladislaus Casimir Sigismund Margaret Anne Victoria Joseph Maximilian
+        Umberto Emmanuel Xavier Andrew Constantine Theodosius Justinian
         """
     )
 )
@@ -271,36 +276,39 @@ REGNAL = set(
 # Acronyms that are said as words, and those that look like words but are spelled.
 SAID_AS_WORDS = set(
     str.split(
-        """NASA NATO UNESCO UNICEF OPEC AIDS RADAR LASER SCUBA FIFA UEFA NAFTA SWAT NOAA OSHA FEMA
-        ASEAN COVID SARS MERS PIN SIM RAM ROM GIF ZIP SOHO DARPA NASDAQ CERN CAPTCHA POTUS SCOTUS
-        BASIC COBOL ASCII LAN WAN JPEG BIOS SOAP REST CRUD SONAR TASER INTERPOL EURATOM BREXIT
-        MIDI YAML TOML LORA IKEA LEGO NIMBY YOLO FOMO WASP SALT START PETA MENSA IMAX TED DOS
+        """NASA NATO UNESCO UNICEF OPEC AIDS RADAR LASER SCUBA FIFA UEFA NAFTA SWAT NOAA OSHA
+        FEMA ASEAN COVID SARS MERS PIN SIM RAM ROM GIF ZIP SOHO DARPA NASDAQ CERN CAPTCHA
+        POTUS SCOTUS BASIC COBOL ASCII LAN WAN JPEG BIOS SOAP REST CRUD SONAR TASER INTERPOL
+        EURATOM BREXIT MIDI YAML TOML LORA IKEA LEGO NIMBY YOLO FOMO WASP SALT START PETA
+        MENSA IMAX TED DOS
         """
     )
 )
 SAID_AS_LETTERS = set(
     str.split(
-        """USA US UK EU UN UAE USSR FBI CIA NSA IBM AI IT ID TV PC CD DVD HIV UFO VIP CEO CFO CTO CIO
-        COO HR PR IQ EQ ATM FAQ ACLU NAACP ISBN YMCA YWCA IRA IRS NBA NFL MLB NHL NCAA ABC NBC CNN
-        BBC ESPN AOL ISP URL API GUI IDE SQL HTML CSS XML USB CPU GPU DNA RNA MRI EKG ECG ICU ER GP
-        AM PM AD BC BCE CE PA DIY ETA RSVP ASAP FYI BYOB MIT UCLA LA NYC DC SUV EPA FAA FCC FDA
-        UPS MPH AKA AAA BA MA MBA PhD OED EEG IP IO OS UI UX AWS GE GM HP EDT EST PDT PST GMT UTC
-        IPO IOU USC IEEE IUPAC OECD IAEA ILO IMF OAS OAU PLO IDF ANC ETF AR VR ADHD PTSD OCD IBS
+        """USA US UK EU UN UAE USSR FBI CIA NSA IBM AI IT ID TV PC CD DVD HIV UFO VIP CEO CFO
+        CTO CIO COO HR PR IQ EQ ATM FAQ ACLU NAACP ISBN YMCA YWCA IRA IRS NBA NFL MLB NHL
+        NCAA ABC NBC CNN BBC ESPN AOL ISP URL API GUI IDE SQL HTML CSS XML USB CPU GPU DNA
+        RNA MRI EKG ECG ICU ER GP AM PM AD BC BCE CE PA DIY ETA RSVP ASAP FYI BYOB MIT UCLA
+        LA NYC DC SUV EPA FAA FCC FDA UPS MPH AKA AAA BA MA MBA PhD OED EEG IP IO OS UI UX
+        AWS GE GM HP EDT EST PDT PST GMT UTC IPO IOU USC IEEE IUPAC OECD IAEA ILO IMF OAS OAU
+        PLO IDF ANC ETF AR VR ADHD PTSD OCD IBS
         """
     )
 )
 # Short words that people write in capitals for stress.
 SHOUTED = set(
     str.split(
-        """THE AND NOT IT US YES NO STOP HELP NOW NEVER ALL ANY ARE BUT CAN DID FOR GET GO GOT HAD HAS HE
-        HER HIM HIS HOW I IF IN IS LET MAY ME MUST MY NEW OF OFF OLD ON ONE OR OUR OUT OWN PUT RUN
-        SAY SEE SHE SO TO TOO TOP TRY TWO UP USE WAS WAY WE WHO WHY WIN WON YOU YOUR WHAT WHEN WHERE
-        THIS THAT THERE HERE WITH FROM HAVE WILL JUST ONLY VERY MORE MOST SOME GOOD BAD BIG LOVE HATE
-        DO DOES DONE AT AS BE BY AN AM OH AH HA WOW HEY HI BYE PLEASE THANKS SORRY WAIT LOOK REALLY
-        END AGO DAY MAN MEN TEN SIX FUN SAD MAD RED BOY GIRL SEA SKY SUN EAR EYE ARM LEG ART AGE AIR
-        ACT ADD ASK ATE BAG BED BIT BOX BUS BUY CAR CAT CUT DOG EAT EGG FAR FEW FIX FLY HOT ICE INK
-        JOB JOY KEY KID LAW LAY LIE LOT LOW MAP MIX NET NOR ODD OIL PAY PEN PIE PIT POT RAW ROW SET
-        SIT SON TAX TEA TIE TIP TOY WAR WET YET ZOO
+        """THE AND NOT IT US YES NO STOP HELP NOW NEVER ALL ANY ARE BUT CAN DID FOR GET GO GOT
+        HAD HAS HE HER HIM HIS HOW I IF IN IS LET MAY ME MUST MY NEW OF OFF OLD ON ONE OR OUR
+        OUT OWN PUT RUN SAY SEE SHE SO TO TOO TOP TRY TWO UP USE WAS WAY WE WHO WHY WIN WON
+        YOU YOUR WHAT WHEN WHERE THIS THAT THERE HERE WITH FROM HAVE WILL JUST ONLY VERY MORE
+        MOST SOME GOOD BAD BIG LOVE HATE DO DOES DONE AT AS BE BY AN AM OH AH HA WOW HEY HI
+        BYE PLEASE THANKS SORRY WAIT LOOK REALLY END AGO DAY MAN MEN TEN SIX FUN SAD MAD RED
+        BOY GIRL SEA SKY SUN EAR EYE ARM LEG ART AGE AIR ACT ADD ASK ATE BAG BED BIT BOX BUS
+        BUY CAR CAT CUT DOG EAT EGG FAR FEW FIX FLY HOT ICE INK JOB JOY KEY KID LAW LAY LIE
+        LOT LOW MAP MIX NET NOR ODD OIL PAY PEN PIE PIT POT RAW ROW SET SIT SON TAX TEA TIE
+        TIP TOY WAR WET YET ZOO
         """
     )
 )
@@ -311,24 +319,31 @@ SPELLINGS = {
     "WiFi": "Wi-Fi", "Wifi": "Wi-Fi", "wifi": "Wi-Fi",
 }  # fmt: skip
 
+# Words in lower case that are not simply said as they stand.
+SPECIAL = frozenset({*ABBREVIATED, *SPELLINGS})
+
 ONSETS = set(
     str.split(
-        """B C D F G H J K L M N P Q R S T V W X Z BL BR CH CL CR DR FL FR GL GR KL KN KR PH PL PR PS
-        QU SC SCH SCR SH SHR SK SL SM SN SP SPL SPR ST STR SW TH THR TR TW WH WR Y SPH CHR
+        """B C D F G H J K L M N P Q R S T V W X Z BL BR CH CL CR DR FL FR GL GR KL KN KR PH PL
+        PR PS QU SC SCH SCR SH SHR SK SL SM SN SP SPL SPR ST STR SW TH THR TR TW WH WR Y SPH
+        CHR
         """
     )
 )
 
-DOMAINS = str.split(
-    """com org net edu gov mil int info biz io ai dev app tv me eu uk us ca au de nl fr es ch at
+DOMAINS = frozenset(
+    str.split(
+        """com org net edu gov mil int info biz io ai dev app tv me eu uk us ca au de nl fr es ch at
     se dk fi pl ru jp cn br html htm pdf txt py js exe zip jpg png mp3 wav csv json xml docx xlsx
     """
+    )
 )
 SPELLED_DOMAINS = set(
     str.split("www uk us eu tv io ai nl fr de au ca jp ch se dk pl cn br pdf js mp")
 )
 ADDRESS_SIGNS = {
-    ".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore", ":": "colon", "?": "question mark",
+    ".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore", ":": "colon",
+    "?": "question mark",
     "=": "equals", "&": "and", "#": "hash", "%": "percent", "+": "plus", "~": "tilde",
 }  # fmt: skip
 
@@ -339,7 +354,8 @@ SIGNS = {
     "≠": "is not equal to", "≤": "is less than or equal to", "≥": "is greater than or equal to",
     "<": "less than", ">": "greater than", "→": "to", "∞": "infinity", "√": "square root of",
     "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "№": "number",
-    "\\": "backslash", "^": "caret", "−": "minus", "²": "squared", "³": "cubed", "℃": "degrees Celsius",
+    "\\": "backslash", "^": "caret", "−": "minus", "²": "squared", "³": "cubed",
+    "℃": "degrees Celsius",
     "℉": "degrees Fahrenheit", "½": "one half", "¼": "one quarter", "¾": "three quarters",
     "w/o": "without", "w/": "with", "c/o": "care of", "w/out": "without", "++": "plus plus",
 }  # fmt: skip
@@ -348,8 +364,9 @@ GREEK = dict(
     zip(
         "αβγδεζηθικλμνξοπρστυφχψω",
         str.split(
-            """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho
-            sigma tau upsilon phi chi psi omega"""
+            """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron
+            pi rho sigma tau upsilon phi chi psi omega
+            """
         ),
         strict=True,
     )
