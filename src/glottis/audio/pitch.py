@@ -200,7 +200,7 @@ def _candidates(
     shift = np.clip(shift, -0.5, 0.5)
     found = np.isfinite(depths[rows, chosen])
     depth = np.where(found, np.maximum(b - 0.25 * (a - c) * shift, 0.0), np.inf)
-    lag: NDArray[np.float64] = chosen + shortest + shift
+    lag = np.asarray(chosen + shortest + shift, dtype=np.float64)
     return lag, depth
 
 

@@ -12,8 +12,8 @@ from glottis.errors import InputError
 REMEDY = "pip install 'glottis[evaluate]'"
 
 
-def require(name: str) -> ModuleType:
-    """Import the package ``name``.
+def require(name: str, *, extra: str = "evaluate") -> ModuleType:
+    """Import the package ``name``, which comes with ``glottis[extra]``.
 
     Raises:
         InputError: it is not installed; the message names the extra that brings it.
@@ -21,7 +21,8 @@ def require(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"evaluation needs the package {name!r}: {REMEDY}") from error
+        remedy = f"pip install 'glottis[{extra}]'"
+        raise InputError(f"this evaluation needs the package {name!r}: {remedy}") from error
 
 
 def folder_of(name: str) -> Path:
@@ -32,5 +33,5 @@ def folder_of(name: str) -> Path:
     """
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"evaluation needs the package {name!r}: {REMEDY}")
+        raise InputError(f"this evaluation needs the package {name!r}: {REMEDY}")
     return Path(next(iter(spec.submodule_search_locations)))

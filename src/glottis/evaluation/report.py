@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 
 from glottis.errors import InputError
@@ -107,6 +109,15 @@ class Report:
     def recordings(self) -> dict[str, Estimate]:
         """The same of the reference recordings; empty without references."""
         return summarise([row.recording for row in self.rows if row.recording is not None])
+
+    def __str__(self) -> str:
+        """The table as text, and the sentences that could not be judged."""
+        text = io.StringIO()
+        Console(file=text, width=110).print(self.table())
+        for row in self.rows:
+            if row.problem is not None:
+                text.write(f"{row.id}: {row.problem}\n")
+        return text.getvalue().rstrip()
 
     def table(self) -> Table:
         """A rich table: one line a measure, recordings beside, speed below."""
