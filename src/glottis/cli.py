@@ -19,6 +19,7 @@ from glottis import __version__
 from glottis.errors import InputError
 
 if TYPE_CHECKING:
+    from glottis.export import Storage
     from glottis.voice import Speech, Voice
 
 app = typer.Typer(
@@ -256,13 +257,14 @@ def prepare(
     for name, value in (("speaker", speaker), ("language", language)):
         if value is not None:
             values[name] = value
-    summary = run(
-        corpus,
-        out,
-        config=build(PrepareConfig, values, "prepare"),
-        jobs=jobs,
-        progress=sys.stderr.isatty(),
-    )
+    with _progress("preparing") as progress:
+        summary = run(
+            corpus,
+            out,
+            config=build(PrepareConfig, values, "prepare"),
+            jobs=jobs,
+            progress=progress,
+        )
     print(summary)
 
 
@@ -278,6 +280,9 @@ def doctor(
     language: Annotated[
         str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Processes; all processors by default.")
+    ] = None,
 ) -> None:
     """Report what in a corpus will hurt, before any training.
 
@@ -286,7 +291,7 @@ def doctor(
     from glottis.corpus.doctor import examine
 
     with _progress("examining") as progress:
-        report = examine(corpus, progress=progress, **({"language": language} if language else {}))
+        report = examine(corpus, language=language or "en-us", jobs=jobs, progress=progress)
     if json == "-":
         print(report.json())
     else:
@@ -331,18 +336,25 @@ def export(
         Path | None, typer.Option("--vocoder", help="The run folder of a vocoder.")
     ] = None,
     weights: Annotated[
-        str, typer.Option("--weights", help="How weights are stored: float16 or float32.")
+        str, typer.Option("--weights", help="How weights are stored: float32, float16 or int8.")
     ] = "float16",
     name: Annotated[
         str | None, typer.Option("--name", help="The voice's name; the file's by default.")
     ] = None,
+    license: Annotated[
+        str | None, typer.Option("--license", help="What the voice may be used for.")
+    ] = None,
 ) -> None:
     """Export a trained run as one voice file, checked against torch before it is written."""
-    if weights not in ("float16", "float32"):
-        raise InputError(f"--weights does not take {weights!r}. Choices: float16, float32")
+    choices: dict[str, Storage] = {"float32": "float32", "float16": "float16", "int8": "int8"}
+    if weights not in choices:
+        raise InputError(f"--weights does not take {weights!r}. Choices: {', '.join(choices)}")
     from glottis.export import export_voice
 
-    print(export_voice(run, output, vocoder=vocoder, weights=weights, name=name))
+    path = export_voice(
+        run, output, vocoder=vocoder, weights=choices[weights], name=name, license=license
+    )
+    print(path)
 
 
 @app.command()
