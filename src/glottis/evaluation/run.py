@@ -124,15 +124,13 @@ def evaluate(
     loaded = Voice.load(voice)
     if texts is not None:
         lines = _chosen(read_texts(texts), limit, seed)
-        spoken = _speak_texts(loaded, lines, speaker, seed)
-        sentences = [text for _, text in lines]
+        total, spoken = len(lines), _speak_texts(loaded, lines, speaker, seed)
     else:
         assert data is not None
         cuts = _chosen(_held_out(data, speaker), limit, seed)
-        spoken = _speak_cuts(loaded, cuts, speaker, seed)
-        sentences = [str(cut.supervisions[0].custom["raw"]) for cut in cuts]
+        total, spoken = len(cuts), _speak_cuts(loaded, cuts, speaker, seed)
     report = evaluate_audio(
-        _counted(spoken, len(sentences), progress),
+        _counted(spoken, total, progress),
         title=f"Evaluation of {loaded.name}",
         jobs=jobs,
         pictures=out is not None,
@@ -140,7 +138,7 @@ def evaluate(
     )
     report = dataclasses.replace(
         report,
-        speed=_speeds(loaded, sentences, speaker) if timing else (),
+        speed=_speeds(loaded, report.rows, speaker) if timing else (),
         about={
             "voice": str(voice),
             "speaker": speaker or "",
@@ -402,11 +400,9 @@ def _counted(
             progress(done + 1, total)
 
 
-def _speeds(voice: Voice, sentences: Sequence[str], speaker: str | None) -> list[Speed]:
+def _speeds(voice: Voice, rows: Sequence[Row], speaker: str | None) -> list[Speed]:
     """Speed at one and two threads (where there are two cores) on sentences of middling length."""
-    ordered = sorted(sentences, key=len)
-    middle = ordered[len(ordered) // 4 : len(ordered) // 4 + 8]
-    if speaker is not None and speaker not in voice.speakers:
-        speaker = None
+    texts = sorted((row.text for row in rows if row.problem is None), key=len)
+    middle = texts[len(texts) // 4 :][:8]
     counts = [1, 2] if (os.cpu_count() or 1) > 1 else [1]
-    return [measure_speed(voice.path, middle, threads=n, speaker=speaker) for n in counts]
+    return [measure_speed(voice.path, middle, threads=n, speaker=speaker) for n in counts if middle]
