@@ -1,0 +1,353 @@
+"""Rational-quadratic splines on the CPU, compiled by numba: one pass over the parameters.
+
+The torch form writes a dozen arrays of ``elements x bins``; here a tile of elements goes from its
+raw parameters to its result inside the nearest cache. What is computed, and the letters, are in
+:mod:`glottis.likelihood.splines`. float32, parameters contiguous ``[elements, bins]``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glottis.kernels.vector_math import compiled, exponentials, logarithms, single
+
+Array = NDArray[np.float32]
+
+# Elements that go through together; their parameters stay in the nearest cache.
+TILE = 64
+
+
+@compiled
+def _sums_of_exponentials(raw, sums, bits, powers):  # type: ignore[no-untyped-def]
+    """Running sums over bins of ``exp(raw - max)``: ``[elements, bins]``, unnormalised edges."""
+    elements, bins = raw.shape
+    flat = sums.reshape(-1)[: elements * bins]
+    for i in range(elements):
+        largest = raw[i, 0]
+        for j in range(1, bins):
+            largest = max(largest, raw[i, j])
+        for j in range(bins):
+            flat[i * bins + j] = raw[i, j] - largest
+    exponentials(flat, bits, powers, flat)
+    for i in range(elements):
+        total = single(0.0)
+        for j in range(bins):
+            total += flat[i * bins + j]
+            flat[i * bins + j] = total
+
+
+@compiled
+def _edge(sums, offset, bins, j, bound, minimum):  # type: ignore[no-untyped-def]
+    """The edge between bins ``j - 1`` and ``j``, from -bound to bound."""
+    if j == 0:
+        return -bound
+    if j == bins:
+        return bound
+    share = (single(1.0) - single(bins) * minimum) / sums[offset + bins - 1]
+    return bound * (single(2.0) * (minimum * single(j) + share * sums[offset + j - 1]) - single(1))
+
+
+@compiled
+def _locate(searched, offset, bins, value, bound, minimum):  # type: ignore[no-untyped-def]
+    """The bin that ``value`` falls into: how many inner edges are not above it."""
+    share = (single(1.0) - single(bins) * minimum) / searched[offset + bins - 1]
+    found = 0
+    for j in range(1, bins):
+        edge = bound * (
+            single(2.0) * (minimum * single(j) + share * searched[offset + j - 1]) - single(1)
+        )
+        found += value >= edge
+    return found
+
+
+@compiled
+def _gather(x, w_sums, h_sums, raw, bound, minimum, inverse, bins, at, edges):  # type: ignore[no-untyped-def]
+    """For each element of a tile: its bin, the bin's four edges, and its two raw derivatives.
+
+    ``edges`` rows: x low, x high, y low, y high, raw derivative low, high.
+    """
+    for i in range(x.size):
+        value = x[i] if -bound < x[i] < bound else single(0.0)
+        offset = i * bins
+        searched = h_sums if inverse else w_sums
+        k = _locate(searched, offset, bins, value, bound, minimum)
+        at[i] = k
+        edges[0, i] = _edge(w_sums, offset, bins, k, bound, minimum)
+        edges[1, i] = _edge(w_sums, offset, bins, k + 1, bound, minimum)
+        edges[2, i] = _edge(h_sums, offset, bins, k, bound, minimum)
+        edges[3, i] = _edge(h_sums, offset, bins, k + 1, bound, minimum)
+        edges[4, i] = raw[i, k - 1] if k > 0 else single(0.0)
+        edges[5, i] = raw[i, k] if k < bins - 1 else single(0.0)
+
+
+@compiled
+def _slopes(raw, scratch, bits, powers, at, outer, minimum, out):  # type: ignore[no-untyped-def]
+    """``minimum + softplus(raw)``, and 1 where the knot (``at == outer``) meets the tail."""
+    for i in range(raw.size):
+        scratch[i] = -abs(raw[i])
+    exponentials(scratch, bits, powers, scratch)
+    for i in range(raw.size):
+        scratch[i] += single(1.0)
+    logarithms(scratch, bits, powers, out)
+    for i in range(raw.size):
+        softplus = out[i] + max(raw[i], single(0.0))
+        out[i] = single(1.0) if at[i] == outer else minimum + softplus
+
+
+@compiled
+def _apply_rows(  # type: ignore[no-untyped-def]
+    x, widths, heights, raw, bound, min_bin, min_slope, inverse, y, ladj
+):
+    bins = widths.shape[1]
+    size = TILE * bins
+    bits = np.empty(size, np.int32)
+    powers = bits.view(np.float32)
+    w_sums, h_sums = np.empty(size, np.float32), np.empty(size, np.float32)
+    at, edges = np.empty(TILE, np.int32), np.empty((6, TILE), np.float32)
+    low, high = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    work, place = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    for start in range(0, x.size, TILE):
+        stop = min(start + TILE, x.size)
+        n = stop - start
+        _sums_of_exponentials(widths[start:stop], w_sums, bits, powers)
+        _sums_of_exponentials(heights[start:stop], h_sums, bits, powers)
+        given = x[start:stop]
+        _gather(given, w_sums, h_sums, raw[start:stop], bound, min_bin, inverse, bins, at, edges)
+        _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])
+        _slopes(edges[5, :n], work[:n], bits, powers, at, bins - 1, min_slope, high[:n])
+        for i in range(n):
+            width, height = edges[1, i] - edges[0, i], edges[3, i] - edges[2, i]
+            s, d0, d1 = height / width, low[i], high[i]
+            if inverse:
+                xi = min(max((given[i] - edges[2, i]) / height, single(0.0)), single(1.0))
+                r = d0 * (single(1.0) - xi) - d1 * xi
+                root = np.sqrt(r * r + single(4.0) * s * s * xi * (single(1.0) - xi))
+                side = single(2.0) * s * (xi if r >= single(0.0) else single(1.0) - xi)
+                part = side / (side + abs(r) + root)
+                theta = part if r >= single(0.0) else single(1.0) - part
+                rest = single(1.0) - part if r >= single(0.0) else part
+                place[i] = edges[0, i] + width * theta
+            else:
+                theta = min(max((given[i] - edges[0, i]) / width, single(0.0)), single(1.0))
+                rest = single(1.0) - theta
+            both = theta * rest
+            below = s * (single(1.0) - single(2.0) * both) + (d0 + d1) * both
+            if not inverse:
+                above = theta * (s * theta + d0 * rest)
+                place[i] = edges[2, i] + height * (above / below)
+            speed = d1 * theta * theta + single(2.0) * s * both + d0 * rest * rest
+            work[i] = (s / below) * (s / below) * speed
+        logarithms(work[:n], bits, powers, low[:n])
+        for i in range(n):
+            inside = -bound < given[i] < bound
+            change = -low[i] if inverse else low[i]
+            y[start + i] = place[i] if inside else given[i]
+            ladj[start + i] = change if inside else single(0.0)
+
+
+@compiled
+def _softmax_gradient(  # type: ignore[no-untyped-def]
+    sums, offset, bins, k, of_low, of_high, bound, minimum, out
+):
+    """From the gradients of a bin's two edges to those of the raw sizes of all bins."""
+    total = sums[offset + bins - 1]
+    scale = single(2.0) * bound * (single(1.0) - single(bins) * minimum)
+    of_low = scale * of_low if k > 0 else single(0.0)
+    of_high = scale * of_high if k < bins - 1 else single(0.0)
+    before = sums[offset + k - 1] / total if k > 0 else single(0.0)
+    mean = of_low * before + of_high * (sums[offset + k] / total)
+    previous = single(0.0)
+    for j in range(bins):
+        share = (sums[offset + j] - previous) / total
+        previous = sums[offset + j]
+        here = of_low + of_high if j < k else (of_high if j == k else single(0.0))
+        out[j] = share * (here - mean)
+
+
+@compiled
+def _differentiate_rows(  # type: ignore[no-untyped-def]
+    x,
+    widths,
+    heights,
+    raw,
+    given_y,
+    given_ladj,
+    bound,
+    min_bin,
+    min_slope,
+    inverse,
+    of_x,
+    of_widths,
+    of_heights,
+    of_raw,
+):
+    bins = widths.shape[1]
+    size = TILE * bins
+    bits = np.empty(size, np.int32)
+    powers = bits.view(np.float32)
+    w_sums, h_sums = np.empty(size, np.float32), np.empty(size, np.float32)
+    at, edges = np.empty(TILE, np.int32), np.empty((6, TILE), np.float32)
+    low, high = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    work = np.empty(TILE, np.float32)
+    one, two, zero = single(1.0), single(2.0), single(0.0)
+    for start in range(0, x.size, TILE):
+        stop = min(start + TILE, x.size)
+        n = stop - start
+        _sums_of_exponentials(widths[start:stop], w_sums, bits, powers)
+        _sums_of_exponentials(heights[start:stop], h_sums, bits, powers)
+        given = x[start:stop]
+        _gather(given, w_sums, h_sums, raw[start:stop], bound, min_bin, inverse, bins, at, edges)
+        _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])
+        _slopes(edges[5, :n], work[:n], bits, powers, at, bins - 1, min_slope, high[:n])
+        for i in range(n):
+            row, k, offset = start + i, at[i], i * bins
+            of_raw[row, :] = zero
+            if not -bound < given[i] < bound:
+                of_x[row] = given_y[row]
+                of_widths[row, :] = zero
+                of_heights[row, :] = zero
+                continue
+            width, height = edges[1, i] - edges[0, i], edges[3, i] - edges[2, i]
+            s, d0, d1 = height / width, low[i], high[i]
+            if inverse:
+                xi = min(max((given[i] - edges[2, i]) / height, zero), one)
+                r = d0 * (one - xi) - d1 * xi
+                root = np.sqrt(r * r + single(4.0) * s * s * xi * (one - xi))
+                side = two * s * (xi if r >= zero else one - xi)
+                part = side / (side + abs(r) + root)
+                theta = part if r >= zero else one - part
+            else:
+                theta = min(max((given[i] - edges[0, i]) / width, zero), one)
+            rest = one - theta
+            both = theta * rest
+            above = theta * (s * theta + d0 * rest)
+            below = s * (one - two * both) + (d0 + d1) * both
+            speed = d1 * theta * theta + two * s * both + d0 * rest * rest
+            turn = (d0 + d1 - two * s) * (one - two * theta)
+            bend = two * (d1 * theta + s * (one - two * theta) - d0 * rest)
+            if inverse:
+                # x = f^-1(y; p), so dx/dp = -(df/dp) / f', and likewise for the log-derivative.
+                slope = (s / below) * (s / below) * speed
+                of_ladj = -given_ladj[row]
+                change = (bend / speed - two * turn / below) / width
+                of_y = (given_ladj[row] * change - given_y[row]) / slope
+                of_x[row] = -of_y
+            else:
+                of_y, of_ladj = given_y[row], given_ladj[row]
+            of_above = of_y * height / below
+            of_below = -(of_above * above + two * of_ladj) / below
+            of_speed = of_ladj / speed
+            of_theta = (
+                of_above * (two * s * theta + d0 * (one - two * theta))
+                + of_below * turn
+                + of_speed * bend
+            )
+            of_s = (
+                two * of_ladj / s
+                + of_above * theta * theta
+                + of_below * (one - two * both)
+                + of_speed * two * both
+            )
+            of_d0 = of_above * both + of_below * both + of_speed * rest * rest
+            of_d1 = of_below * both + of_speed * theta * theta
+            if not inverse:
+                of_x[row] = of_theta / width
+            of_height = of_y * above / below + of_s / width
+            of_width = -(of_theta * theta + of_s * s) / width
+            _softmax_gradient(
+                w_sums,
+                offset,
+                bins,
+                k,
+                -of_theta / width - of_width,
+                of_width,
+                bound,
+                min_bin,
+                of_widths[row],
+            )
+            _softmax_gradient(
+                h_sums,
+                offset,
+                bins,
+                k,
+                of_y - of_height,
+                of_height,
+                bound,
+                min_bin,
+                of_heights[row],
+            )
+            if k > 0:
+                of_raw[row, k - 1] = of_d0 / (one + np.exp(-edges[4, i]))
+            if k < bins - 1:
+                of_raw[row, k] = of_d1 / (one + np.exp(-edges[5, i]))
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="glottis-spline")
+
+
+def _in_parts(
+    function: Callable[..., Any],
+    arrays: list[Array],
+    rest: tuple[Any, ...],
+    outs: list[Array],
+    threads: int,
+) -> None:
+    """Rows shared out over plain threads: a second OpenMP pool beside torch's stutters."""
+    elements = len(arrays[0])
+    threads = max(1, min(threads, elements // 4096, os.cpu_count() or 1))
+    step = -(-elements // threads)
+
+    def work(start: int) -> None:
+        part = slice(start, start + step)
+        function(*(a[part] for a in arrays), *rest, *(a[part] for a in outs))
+
+    if threads == 1:
+        work(0)
+    else:
+        list(_pool().map(work, range(0, elements, step)))
+
+
+def apply(
+    x: Array,
+    parameters: list[Array],
+    constants: tuple[float, float, float, bool],
+    threads: int = 1,
+) -> tuple[Array, Array]:
+    """The image of ``x`` ``[elements]`` and the logarithm of its derivative.
+
+    ``parameters`` are raw widths and heights ``[elements, bins]`` and raw inner derivatives
+    ``[elements, bins - 1]``; ``constants`` are the bound, the smallest share of a bin, the smallest
+    derivative, and whether the inverse is meant.
+    """
+    outs = [np.empty_like(x), np.empty_like(x)]
+    _in_parts(_apply_rows, [x, *parameters], _typed(constants), outs, threads)
+    return outs[0], outs[1]
+
+
+def differentiate(
+    x: Array,
+    parameters: list[Array],
+    of_y: Array,
+    of_ladj: Array,
+    constants: tuple[float, float, float, bool],
+    threads: int = 1,
+) -> list[Array]:
+    """Gradients to ``x`` and the parameters from those of the two results of :func:`apply`."""
+    outs = [np.empty_like(x), *(np.empty_like(a) for a in parameters)]
+    arrays = [x, *parameters, of_y, of_ladj]
+    _in_parts(_differentiate_rows, arrays, _typed(constants), outs, threads)
+    return outs
+
+
+def _typed(constants: tuple[float, float, float, bool]) -> tuple[Any, ...]:
+    bound, minimum_bin, minimum_slope, inverse = constants
+    return single(bound), single(minimum_bin), single(minimum_slope), bool(inverse)
