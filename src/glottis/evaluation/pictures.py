@@ -42,19 +42,25 @@ def picture(
     parts = [("audio", samples)] + ([("recording", reference)] if reference is not None else [])
     longest = max(len(audio) for _, audio in parts) / sample_rate
     # A figure without pyplot: no global state, safe in any process, no display.
-    figure = Figure(figsize=(9.0, 0.5 + 1.7 * len(parts)), layout="constrained")
+    figure = Figure(figsize=(9.0, 0.5 + 2.0 * len(parts)), layout="constrained")
     axes = figure.subplots(len(parts), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, audio) in zip(axes, parts, strict=True):
         _draw(axis, audio, sample_rate)
-        axis.set_ylabel(name)
+        axis.set_ylabel(f"{name}, kHz", fontsize=7)
         axis.set_xlim(0.0, longest)
     for symbol, start, end in marks:
         axes[0].axvline(start, color="white", linewidth=0.3, alpha=0.6)
         if symbol.strip():
             axes[0].text(
-                (start + end) / 2, 0.5, symbol, color="white", fontsize=6, ha="center", va="bottom"
+                (start + end) / 2,
+                1.0,
+                symbol,
+                transform=axes[0].get_xaxis_transform(),
+                fontsize=7,
+                ha="center",
+                va="bottom",
             )
-    axes[-1].set_xlabel("seconds")
+    axes[-1].set_xlabel("seconds", fontsize=7)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90)
     return file.getvalue()
@@ -99,9 +105,15 @@ def _draw(axis: Any, audio: Array, sample_rate: int) -> None:
     )
     axis.tick_params(labelsize=6)
     pitch, _ = f0(audio, sample_rate, config.hop)
-    place = (hz_to_mel(pitch.astype(np.float64)) - low) / (high - low) * config.mels
     times = (np.arange(len(pitch)) + 0.5) * config.hop / sample_rate
-    axis.plot(times, np.where(pitch > 0, place, np.nan), color="cyan", linewidth=1.0)
+    # On the mel axis speech's pitch would lie in the lowest tenth, so it gets an axis of its own.
+    overlay = axis.twinx()
+    overlay.plot(times, np.where(pitch > 0, pitch, np.nan), color="cyan", linewidth=1.2)
+    overlay.set_yscale("log")
+    overlay.set_ylim(60.0, 600.0)
+    overlay.set_yticks([100, 200, 400], ["100", "200", "400"], color="teal", fontsize=6)
+    overlay.set_yticks([], minor=True)
+    overlay.set_ylabel("pitch, Hz", color="teal", fontsize=7)
 
 
 def _config(sample_rate: int) -> MelConfig:
