@@ -1,0 +1,186 @@
+"""Glow-TTS: an exact likelihood, whatever surrounds an utterance in its batch."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from glottis.audio.mel import MelConfig
+from glottis.corpus.batches import UtteranceBatch
+from glottis.models.glow_tts import Config, GlowTTS
+
+MEL = MelConfig(mels=8)
+SMALL = dict(
+    symbols=40,
+    channels=16,
+    filter_channels=16,
+    encoder_layers=1,
+    duration_channels=8,
+    blocks=2,
+    block_channels=8,
+    block_layers=2,
+    block_kernel=3,
+    speaker_channels=4,
+    mel=MEL,
+)
+
+
+def _model(**changes: object) -> GlowTTS:
+    torch.manual_seed(0)
+    model = GlowTTS(Config(**{**SMALL, **changes}))  # type: ignore[arg-type]
+    # Couplings start at zero; a law that holds for the identity alone would prove nothing.
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model.eval()
+
+
+def _batch(lengths: list[int], texts: list[int], fill: float = 0.0) -> UtteranceBatch:
+    generator = torch.Generator().manual_seed(1)
+    text = torch.zeros(len(texts), max(texts), dtype=torch.long)
+    mel = torch.full((len(lengths), MEL.mels, max(lengths)), fill)
+    for i, (frames, tokens) in enumerate(zip(lengths, texts, strict=True)):
+        text[i, :tokens] = torch.randint(1, 40, (tokens,), generator=generator)
+        mel[i, :, :frames] = torch.randn(MEL.mels, frames, generator=generator) - 5
+    return UtteranceBatch(
+        [f"u{i}" for i in range(len(lengths))],
+        text,
+        torch.tensor(texts),
+        mel,
+        torch.tensor(lengths),
+        torch.zeros(len(lengths), dtype=torch.long),
+    )
+
+
+def test_decoder_is_invertible() -> None:
+    model = _model()
+    x = torch.randn(2, MEL.mels, 12)
+    mask = torch.ones(2, 1, 12, dtype=torch.bool)
+    z, _ = model.decoder.call_and_ladj(x, mask)
+    assert float((z - x).detach().abs().max()) > 0.1
+    torch.testing.assert_close(model.decoder.inverse(z, mask), x, atol=1e-4, rtol=1e-4)
+
+
+def test_log_determinant_is_the_jacobians() -> None:
+    model = _model().double()
+    x = torch.randn(1, MEL.mels, 4, dtype=torch.float64)
+    mask = torch.ones(1, 1, 4, dtype=torch.bool)
+
+    def flow(flat: torch.Tensor) -> torch.Tensor:
+        return model.decoder.call_and_ladj(flat.view(1, MEL.mels, 4), mask)[0].flatten()
+
+    jacobian = torch.autograd.functional.jacobian(flow, x.flatten())
+    _, ladj = model.decoder.call_and_ladj(x, mask)
+    # The coupling's networks are read out in float32, whatever runs around them.
+    torch.testing.assert_close(
+        torch.linalg.slogdet(jacobian)[1], ladj[0].detach(), atol=1e-5, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("unit_variance", [True, False])
+@pytest.mark.parametrize("speakers", [1, 3])
+def test_likelihood_of_an_utterance_does_not_depend_on_its_batch(
+    unit_variance: bool, speakers: int
+) -> None:
+    model = _model(unit_variance=unit_variance, speakers=speakers)
+    together = _batch([20, 31, 14], [6, 9, 4], fill=math.nan)
+    with torch.no_grad():
+        likelihood, log_durations, durations, lengths = model.align(together)
+        for i in range(3):
+            frames, tokens = int(together.mel_lengths[i]), int(together.text_lengths[i])
+            alone = UtteranceBatch(
+                together.names[i : i + 1],
+                together.text[i : i + 1, :tokens],
+                together.text_lengths[i : i + 1],
+                together.mel[i : i + 1, :, :frames],
+                together.mel_lengths[i : i + 1],
+                together.speaker[i : i + 1],
+            )
+            one, ones, found, _ = model.align(alone)
+            torch.testing.assert_close(likelihood[i : i + 1], one, atol=1e-2, rtol=1e-4)
+            torch.testing.assert_close(log_durations[i : i + 1, :tokens], ones, atol=1e-4, rtol=1e-4)
+            assert torch.equal(durations[i : i + 1, :tokens], found)
+            assert int(durations[i].sum()) == frames // 2 * 2
+    assert lengths.tolist() == [6, 9, 4]
+
+
+def test_likelihood_is_the_density_of_its_terms() -> None:
+    """Equation 1 of the paper, with torch's own normal distribution and the found alignment."""
+    model = _model(unit_variance=False)
+    batch = _batch([16], [5])
+    with torch.no_grad():
+        likelihood, _, durations, lengths = model.align(batch)
+        text_mask = torch.ones(1, 1, 5, dtype=torch.bool)
+        mean, log_scale, _ = model.encoder(batch.text, text_mask, None)
+        latent, ladj = model.decoder.call_and_ladj(batch.mel, torch.ones(1, 1, 16, dtype=torch.bool))
+        index = torch.repeat_interleave(torch.arange(5), durations[0])
+        density = torch.distributions.Normal(mean[..., index], log_scale[..., index].exp())
+        expected = density.log_prob(latent).sum() + ladj[0]
+    torch.testing.assert_close(likelihood[0], expected, atol=1e-2, rtol=1e-5)
+
+
+def test_first_batch_standardises_the_flow() -> None:
+    torch.manual_seed(0)
+    model = GlowTTS(Config(**SMALL)).train()  # type: ignore[arg-type]
+    batch = _batch([64, 64], [6, 9])
+    mask = torch.ones(2, 1, 64, dtype=torch.bool)
+    latent, _ = model.decoder.call_and_ladj(batch.mel * 3 + 7, mask)
+    assert abs(float(latent.mean())) < 1e-3
+    assert abs(float(latent.std()) - 1) < 0.01
+
+
+def test_blanks_are_states_only_when_asked() -> None:
+    batch = _batch([30], [7])
+    batch.text[0] = torch.tensor([1, 0, 5, 0, 6, 0, 2])
+    assert _model(blanks=False).align(batch)[2].shape == (1, 4)
+    assert _model(blanks=True).align(batch)[2].shape == (1, 7)
+
+
+def test_durations_round_without_drift() -> None:
+    model = _model()
+    log_durations = torch.full((1, 50), math.log(2.3))
+    mask = torch.ones(1, 1, 50, dtype=torch.bool)
+    for scale in (0.5, 1.0, 1.7):
+        frames = model.predict_durations(log_durations, mask, scale)
+        assert abs(int(frames.sum()) - 50 * 2.3 * scale) <= 0.5 + 1e-4
+        assert int(frames.max() - frames.min()) <= 1
+
+
+def test_same_generator_same_mel() -> None:
+    model = _model(speakers=2)
+    batch = _batch([20, 20], [6, 9])
+    given = torch.full((2, 9), 3)
+    given[0, 6:] = 0
+
+    def draw(seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return model.synthesize(
+            batch.text, batch.text_lengths, batch.speaker, durations=given, generator=generator
+        )[0]
+
+    assert torch.equal(draw(5), draw(5))
+    assert not torch.equal(draw(5), draw(6))
+
+
+def test_several_speakers_must_be_told_apart() -> None:
+    model = _model(speakers=2)
+    batch = _batch([20], [6])
+    with pytest.raises(ValueError, match="2 speakers"):
+        model.synthesize(batch.text, batch.text_lengths)
+    means = [
+        model.decoder.inverse(
+            torch.zeros(1, MEL.mels, 8), torch.ones(1, 1, 8, dtype=torch.bool),
+            model._speaker(torch.tensor([s])),
+        )
+        for s in (0, 1)
+    ]
+    assert not torch.allclose(*means)
+
+
+def test_show_draws_a_path() -> None:
+    shown = _model().show(_batch([20, 10], [6, 3]))
+    path = shown["alignment"]
+    assert path.shape == (6, 20)
+    assert torch.equal(path.sum(0), torch.ones(20, dtype=torch.long))

@@ -1,0 +1,67 @@
+"""Vocos: lengths, losses and the order in which its optimisers are asked to step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from glottis.audio.mel import MelConfig
+from glottis.corpus.batches import WindowBatch
+from glottis.errors import InputError
+from glottis.models import model_class
+from glottis.models.vocos import Config, Vocos
+
+MEL = MelConfig(fft_size=256, hop=64, mels=8)
+
+
+def _model() -> Vocos:
+    torch.manual_seed(0)
+    return Vocos(
+        Config(
+            channels=16, hidden=32, layers=2, adversarial_from=3, periods=(2, 3),
+            period_channels=(4, 8), resolutions=(256,), resolution_channels=4, mel=MEL,
+        )
+    )
+
+
+def _batch() -> WindowBatch:
+    audio = torch.randn(2, 64 * 64) * 0.1
+    return WindowBatch(["a", "b"], torch.randn(2, 8, 64) - 5, audio, torch.zeros(2))
+
+
+def test_every_frame_becomes_hop_samples() -> None:
+    model = _model()
+    for frames in (1, 7, 64):
+        assert model(torch.randn(2, 8, frames)).shape == (2, frames * 64)
+
+
+def test_discriminators_join_when_told() -> None:
+    model, batch = _model(), _batch()
+    assert [name for name, _, _ in model.steps(batch, 2)] == ["generator"]
+    assert [name for name, _, _ in model.steps(batch, 3)] == ["discriminator", "generator"]
+
+
+def test_each_loss_reaches_its_own_parameters_only() -> None:
+    model, batch = _model(), _batch()
+    groups = model.optimized()
+    for name, loss, _ in model.steps(batch, 3):
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        for group, parameters in groups.items():
+            touched = any(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters)
+            assert touched == (group == name)
+    owned = {id(p) for parameters in groups.values() for p in parameters}
+    assert owned == {id(p) for p in model.parameters()}
+
+
+def test_the_graph_form_says_the_same() -> None:
+    model = _model().eval()
+    mel = torch.randn(1, 8, 20)
+    with torch.no_grad():
+        expected = model(mel)
+        torch.testing.assert_close(model.export_graph()(mel), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_unknown_model_lists_the_known() -> None:
+    with pytest.raises(InputError, match="glow_tts.*vocos"):
+        model_class("tacotron9")
