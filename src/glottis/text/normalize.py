@@ -60,7 +60,16 @@ def normalize(text: str, language: str = "en-us") -> str:
 
     Only words and the marks ``, . ? ! ; :`` remain. Characters that cannot be said are left out.
     """
-    return join(tokens(text, language))
+    for _ in range(_PASSES):
+        before, text = text, join(tokens(text, language))
+        if text == before:
+            break
+    return text
+
+
+# One reading is final for sensible text. "Jan.NASA" and the like, run together without spaces, can
+# become readable only once they have been taken apart.
+_PASSES = 5
 
 
 def _listed(text: str, lexicon: Mapping[str, str]) -> Iterator[tuple[int, int, str]]:

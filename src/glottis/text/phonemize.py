@@ -12,6 +12,7 @@ import logging
 import re
 import threading
 import unicodedata
+from bisect import bisect_left
 from difflib import SequenceMatcher
 from functools import cache, lru_cache
 from itertools import accumulate
@@ -257,25 +258,30 @@ def _split(segment: str, words: list[str]) -> list[_Range]:
     else:
         place = _edit_path(own, segment)
         cuts = [place[end - 1] for end in accumulate(len(word) + 1 for word in words)]
-    cuts[-1] = len(segment)
+    # Count in sounds: a combining mark belongs to the letter before it, spaces to nobody.
+    sounds = [
+        place
+        for place, character in enumerate(segment)
+        if character != " " and not unicodedata.combining(character)
+    ]
     ranges = []
-    start = 0
+    first = 0
     for k, cut in enumerate(cuts):
-        # Leave a phoneme for each word to come, take one for this word, and let a stress mark go
-        # with the phoneme that it stands before.
-        cut = min(cut, len(segment) - (len(cuts) - 1 - k))
-        while start < cut and segment[start] == " ":
-            start += 1
-        cut = max(cut, min(start + 1, len(segment)))
-        while k < len(cuts) - 1 and cut - start > 1 and segment[cut - 1] in STRESS:
-            cut -= 1
-        while cut < len(segment) and unicodedata.combining(segment[cut]):
-            cut += 1
-        end = cut
-        while end > start and segment[end - 1] == " ":
-            end -= 1
-        ranges.append((start, end))
-        start = cut
+        after = len(cuts) - 1 - k
+        last = len(sounds) if after == 0 else bisect_left(sounds, cut)
+        # A stress mark goes with the sound that it stands before.
+        while after and last > first + 1 and segment[sounds[last - 1]] in STRESS:
+            last -= 1
+        # One sound at least for this word and for each to come, while there are any.
+        last = max(min(last, len(sounds) - after), min(first + 1, len(sounds)))
+        if first == last:
+            ranges.append((len(segment), len(segment)))
+            continue
+        end = sounds[last - 1] + 1
+        while end < len(segment) and unicodedata.combining(segment[end]):
+            end += 1
+        ranges.append((sounds[first], end))
+        first = last
     return ranges
 
 

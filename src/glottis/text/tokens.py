@@ -44,8 +44,8 @@ _QUOTES = {
     "\u0130": "I",  # lower-casing it would leave a loose dot
 }
 _TRANSLATION = str.maketrans(_QUOTES)
-# Forms that only look different: full width, ligatures, mathematical bold and script letters.
-_LOOKALIKE = re.compile("[\uff01-\uff5e\ufb00-\ufb06\U0001d400-\U0001d7ff]+")
+# Forms that only look different: subscripts, full width, ligatures, mathematical letters.
+_LOOKALIKE = re.compile("[\u2080-\u2089\uff01-\uff5e\ufb00-\ufb06\U0001d400-\U0001d7ff]+")
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _SPACE = re.compile(r"[^\S\n\f\u2028\u2029]+")

@@ -43,7 +43,9 @@ def domain(m: re.Match[str], scene: Scene) -> Spoken:
 
 def handle(m: re.Match[str], scene: Scene) -> Spoken:
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|_+", " ", m[0][1:])
-    words = [_alphanumeric_word(part, scene) for part in name.split()]
+    words = [
+        _alphanumeric(part if part.isupper() else part.lower(), scene) for part in name.split()
+    ]
     return f"{'at' if m[0][0] == '@' else 'hashtag'} {' '.join(words)}"
 
 
@@ -68,47 +70,50 @@ def initial(m: re.Match[str], scene: Scene) -> Spoken:
 
 
 def abbreviation(m: re.Match[str], scene: Scene) -> Spoken:
-    key = m["abbr"].casefold()
-    if key not in table.ABBREVIATED:
+    """A shortened word; what stands around it decides between readings, or that it is none.
+
+    What is expanded with its full stop is expanded wherever it stands, so that the outcome does not
+    hang on words that are themselves about to change.
+    """
+    written, dot = m["abbr"], m["dot"]
+    key = written.casefold()
+    if key not in table.ABBREVIATED or (written.isupper() and len(key) > 2):
         return None
-    dot, before, after = m["dot"], scene.before(m.start()), scene.after(m.end())
-    capital_after = bool(re.match(r"\s+[\"']?[A-Z]", after))
-    named_before = re.search(r"\b([A-Z][a-z]+) $", before)
-    name_before = bool(named_before) and named_before[1] not in table.NOT_NAMES  # type: ignore[index]
+    before, after = scene.before(m.start()), scene.after(m.end())
+    capital, capital_after = written[0].isupper(), bool(re.match(r"\s+[\"']?[A-Z]", after))
     said: str | None = None
-    if key == "st":
-        if name_before and (not capital_after or re.search(r"\b[0-9]+[a-z]* (?:\w+ )*$", before)):
-            said = "Street"
-        elif capital_after:
-            said = "Saint"
-        elif dot and name_before:
-            said = "Street"
-    elif key == "dr":
-        if name_before and (not capital_after or re.search(r"\b[0-9]+ (?:\w+ )*$", before)):
-            said = "Drive"
-        elif dot or capital_after:
-            said = "Doctor"
-    elif key in table.BEFORE_NUMBER:
-        one, many = table.BEFORE_NUMBER[key]
-        if re.match(r"\s?#?(?:[0-9]|[IVXLC]+\b)", after) and (dot or key in ("pp", "vol", "vols")):
-            several = re.match(r"\s?[0-9]+\s?(?:[-–,&]|and|to)\s?[0-9]", after)
-            said = many if several and key != "no" else one
-        elif key in table.ABBREVIATIONS and dot:
-            said = table.ABBREVIATIONS[key]
+    if key in ("st", "dr"):
+        if capital and (dot or (len(written) == 2 and written != "ST")):
+            said = _saint_or_street(key, before, capital_after)
+    elif key in table.BEFORE_NUMBER and (dot or key in table.BARE_BEFORE_NUMBER):
+        several = re.match(r"\s?[0-9]+\s?(?:[-–,&]|and|to)\s?[0-9]", after)
+        if re.match(r"\s?#?(?:[0-9]|[IVX]{2,}\b)", after):
+            said = table.BEFORE_NUMBER[key][1 if several and key != "no" else 0]
+        elif dot:
+            said = table.ABBREVIATIONS.get(key)
     elif key in table.BEFORE_NAME:
-        if capital_after and (dot or key in table.BARE):
+        if capital and (dot or (key in table.BARE and capital_after)):
             said = table.BEFORE_NAME[key]
     elif key in table.AFTER_NAME:
-        if re.search(r"[A-Za-z&)],? $", before) and m["abbr"][0].isupper():
+        if capital and (dot or key in table.BARE):
             said = table.AFTER_NAME[key]
     elif dot or key in table.BARE:
         said = table.ABBREVIATIONS[key]
     if said is None:
         return None
-    if m["abbr"].isupper() and len(key) > 1 and key not in ("dr", "mr", "mrs", "st"):
-        return None
-    tokens = [Token(m[0], said)]
-    return tokens + (closing_stop(m, m[0], scene) if dot else [])
+    return [Token(m[0], said), *(closing_stop(m, m[0], scene) if dot else [])]
+
+
+def _saint_or_street(key: str, before: str, capital_after: bool) -> str:
+    """ "12 Elm St. Boston", "Elm Dr. is", but "near St. Paul", "Hello Dr. Smith"."""
+    named = re.search(r"\b([A-Z][a-z]+) $", before)
+    if named and named[1] not in table.NOT_NAMES:
+        behind = not capital_after or re.search(r"\b[0-9]+[a-z]* (?:\w+ )+$", before)
+    else:
+        behind = key == "st" and not capital_after
+    if key == "st":
+        return "Street" if behind else "Saint"
+    return "Drive" if behind else "Doctor"
 
 
 def roman(m: re.Match[str], scene: Scene) -> Spoken:
@@ -121,8 +126,11 @@ def roman(m: re.Match[str], scene: Scene) -> Spoken:
         return ordinal(value, scene.british)
     previous = re.search(r"([A-Za-z'.]+) $", before)
     name = previous[1].rstrip(".") if previous else ""
+    single = len(written) == 1
+    if single and written not in "IVX":
+        return None  # "Part C" is a letter
     if name.casefold() in table.ROMAN_AFTER and (
-        name[0].isupper() or len(written) > 1 or after[:1] != " "
+        name[0].isupper() or not single or after[:1] != " "
     ):
         return cardinal(value)
     if name in table.REGNAL and value < 40:
@@ -149,17 +157,19 @@ def _roman_value(written: str) -> int:
 
 
 def mixed(m: re.Match[str], scene: Scene) -> Spoken:
-    return _alphanumeric_word(m[0], scene)
+    return _alphanumeric(m[0], scene)
 
 
-def _alphanumeric_word(written: str, scene: Scene) -> str:
+def _alphanumeric(written: str, scene: Scene) -> str:
     """Letters and digits in one word: runs are read by themselves ("MP3", "B2B", "COVID-19")."""
     parts = []
     for part in re.findall(r"[^\W\d_]+|[0-9]+(?:\.[0-9]+)?", written):
         if part[0].isdecimal():
             parts.append(_code(part))
-        elif len(part) <= 2 or not re.search("[aeiouyAEIOUY]", part):
-            parts.append(" ".join(part.upper()) if part.isascii() else part)
+        elif part in table.SPELLINGS:
+            parts.append(table.SPELLINGS[part])
+        elif part.isascii() and (len(part) <= 2 or not re.search("[aeiouyAEIOUY]", part)):
+            parts.append(" ".join(part.upper()))
         else:
             parts.append(_capitals(part, scene))
     return " ".join(parts)

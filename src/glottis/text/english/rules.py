@@ -224,18 +224,19 @@ _RULES: list[tuple[str, str, Reader]] = [
     ),
     ("0+", rf"{_N}[eE](?P<e>[-+−]?[0-9]{{1,3}})(?![\w.])", quantities.scientific),
     ("0+", rf"(?<![{_LETTER}]){_N}(?![^\W_])", quantities.number),
+    ("0", r"[0-9]+", quantities.number),
     # Names
     (
         "a",
-        r"(?<![\w.])(?:Ph|[A-Za-z])\.(?:[A-Za-z]\.)+(?:[A-Za-z](?![\w.]))?"
+        r"(?<![A-Za-z.])(?:Ph|[A-Za-z])\.(?:[A-Za-z]\.)+(?:[A-Za-z](?![\w.]))?"
         r"|\b(?:Ph|[A-Z])\.[A-Z](?![\w.])",
         names.dotted,
     ),
-    ("a", r"(?<![\w.'-])[A-Z]\.(?=\s+[A-Z]|[A-Z][a-z])", names.initial),
+    ("a", r"(?<![\w.'-])[A-Z]\.(?=\s|[A-Z][a-z])", names.initial),
     ("a", r"\b(?:w/out|w/o|c/o|w/)(?=\s)", names.sign),
     (
         "a",
-        r"(?<![\w'-])(?P<abbr>[A-Za-z]{1,8})(?P<dot>\.(?![a-z]))?(?!['\w-])",
+        r"(?<![A-Za-z'-])(?P<abbr>[A-Za-z]{1,8})(?:(?P<dot>\.(?![a-z]))|(?!['\w-]))",
         names.abbreviation,
     ),
     (
@@ -272,5 +273,5 @@ _RULES: list[tuple[str, str, Reader]] = [
     ("+", r"(?<=\w)/(?=\w)", names.slash),
     ("+", rf"(?:{_either(table.SIGNS)})", names.sign),
     ("a", r"[Α-Ωα-ωςϕϑ](?![Α-Ωα-ω])", names.greek),
-    ("+", r"[\"'()\[\]{}*_~`|\\/•▪●·\-–¿¡†‡←↑↓⇒\ufffd\u0300-\u036f\s]", _silent),
+    ("+", r"[\"'()\[\]{}*_~`|\\/•▪●·\-–¿¡†‡←↑↓⇒\ufffd\u0300-\u036f\s⁰¹⁴-⁹⁺⁻]", _silent),
 ]

@@ -177,8 +177,13 @@ ABBREVIATIONS = {
 }  # fmt: skip
 # These need no full stop (British usage, or they are no other word).
 BARE = set(
-    str.split("mr mrs messrs mme mlle etc vs approx dept blvd prof rev lt col sgt capt mt ft")
+    str.split(
+        "mr mrs messrs mme mlle etc vs approx dept blvd prof rev lt col sgt capt mt ft jr sr inc "
+        "ltd corp esq"
+    )
 )
+# These need none before a number.
+BARE_BEFORE_NUMBER = {"pp", "vol", "vols"}
 # Titles and the like, before a name that begins with a capital.
 BEFORE_NAME = {
     "prof": "Professor", "rev": "Reverend", "revd": "Reverend", "gen": "General",
