@@ -185,26 +185,28 @@ def word_ranges(phonemes: str, singles: list[str]) -> list[tuple[int, int]]:
     word's own phonemes anchor the match; between anchors phonemes are matched by edit distance.
     """
     groups = phonemes.split(" ")
-    voiced = [own for own in singles if own]
+    # A word may be several to espeak ("2021"); the parts are matched, and joined again at the end.
+    parts = [part for own in singles for part in own.split()]
     found: list[tuple[int, int]] = []
-    if voiced and phonemes:
+    if parts and phonemes:
         ends = list(accumulate(len(group) + 1 for group in groups))
         starts = [0, *ends]
-        for (first_word, last_word), (first_group, last_group) in _segments(groups, voiced):
+        for (first_part, last_part), (first_group, last_group) in _segments(groups, parts):
             start = starts[first_group]
             segment = phonemes[start : ends[last_group - 1] - 1]
-            if last_word - first_word == 1:
+            if last_part - first_part == 1:
                 found.append((start, start + len(segment)))
             else:
-                inner = _split(segment, voiced[first_word:last_word])
+                inner = _split(segment, parts[first_part:last_part])
                 found += [(start + a, start + b) for a, b in inner]
     else:
-        found = [(0, 0)] * len(voiced)
+        found = [(0, 0)] * len(parts)
     ranges = []
-    rest = iter(found)
-    position = 0
+    taken = position = 0
     for own in singles:
-        start, position = next(rest) if own else (position, position)
+        mine = found[taken : taken + len(own.split())]
+        taken += len(mine)
+        start, position = (mine[0][0], mine[-1][1]) if mine else (position, position)
         ranges.append((start, position))
     return ranges
 
@@ -214,7 +216,7 @@ _Range = tuple[int, int]
 
 def _segments(groups: list[str], words: list[str]) -> list[tuple[_Range, _Range]]:
     """Pair runs of words with runs of groups; no run is empty, and most hold one of each."""
-    if len(groups) == len(words) and not any(" " in word for word in words):
+    if len(groups) == len(words):
         return [((k, k + 1), (k, k + 1)) for k in range(len(words))]
     # Compared without stress, which moves with context.
     bare_words = [_bare(word) for word in words]
@@ -319,6 +321,11 @@ def _edit_path(a: str, b: str) -> list[int]:
     return place
 
 
+# Sounds that stand for each other in running speech: reduced vowels, flapped t and d.
+_VOWELS = frozenset("aeiouyæøœɐɑɒɔɘəɚɛɜɝɞɤɨɪɯɵɶʉʊʌʏᵻ")
+_FLAPS = frozenset("tdɾʔ")
+
+
 def _cost(a: str, b: str) -> float:
     """Of replacing ``a`` by ``b``; an empty string is a gap. Stress and spaces come and go."""
     if a == b:
@@ -326,4 +333,7 @@ def _cost(a: str, b: str) -> float:
     light = f" {STRESS}"
     if a == "" or b == "":
         return 0.5 if (a or b) in light else 1.0
-    return 3.0 if (a in light) != (b in light) else 1.0
+    if (a in light) != (b in light):
+        return 3.0
+    alike = (a in _VOWELS) == (b in _VOWELS) if a in _VOWELS else {a, b} <= _FLAPS
+    return 0.5 if alike else 1.0

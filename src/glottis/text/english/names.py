@@ -108,7 +108,8 @@ def _saint_or_street(key: str, before: str, capital_after: bool) -> str:
     """ "12 Elm St. Boston", "Elm Dr. is", but "near St. Paul", "Hello Dr. Smith"."""
     named = re.search(r"\b([A-Z][a-z]+) $", before)
     if named and named[1] not in table.NOT_NAMES:
-        behind = not capital_after or re.search(r"\b[0-9]+[a-z]* (?:\w+ )+$", before)
+        numbered = re.search(r"\b[0-9]+[a-z]* (?:\w+ )+$", before)
+        behind = not capital_after or numbered is not None
     else:
         behind = key == "st" and not capital_after
     if key == "st":
