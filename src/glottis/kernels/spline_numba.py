@@ -2,7 +2,7 @@
 
 The torch form writes a dozen arrays of ``elements x bins``; here a tile of elements goes from its
 raw parameters to its result inside the nearest cache. What is computed, and the letters, are in
-:mod:`glottis.likelihood.splines`. float32, parameters contiguous ``[elements, bins]``.
+:mod:`glottis.kernels.spline_torch`. float32, parameters contiguous ``[elements, bins]``.
 """
 
 from __future__ import annotations
