@@ -75,9 +75,10 @@ class SpectralLoss(nn.Module):
             window = getattr(self, f"window_{size}")
             ours = magnitudes(predicted, size, size // 4, window)
             theirs = magnitudes(target, size, size // 4, window)
-            convergence = torch.linalg.vector_norm(theirs - ours) / torch.linalg.vector_norm(
-                theirs
-            ).clamp_min(1e-6)
+            # For each item by itself, so that a batch may be divided over processes.
+            error = torch.linalg.vector_norm(theirs - ours, dim=(1, 2))
+            scale = torch.linalg.vector_norm(theirs, dim=(1, 2)).clamp_min(1e-6)
+            convergence = (error / scale).mean()
             logs = F.l1_loss(ours.clamp_min(1e-5).log(), theirs.clamp_min(1e-5).log())
             loss = loss + convergence + logs
         return loss / len(self.fft_sizes)

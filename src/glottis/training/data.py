@@ -1,12 +1,14 @@
 """Batches for training: Lhotse samplers over prepared corpora, resumable to the batch.
 
-Which cuts make batch ``n`` of epoch ``e``, and which windows are cut from them, depends on the seed
-and ``(e, n)`` alone, so that a resumed run sees what an unbroken one would have seen.
+Which cuts make batch ``n`` of epoch ``e`` depends on the seed and ``(e, n)`` alone, and which window
+is taken from a cut on the seed, the epoch and the cut, so that a resumed run sees what an unbroken
+one would have seen, and several processes together what one would have.
 """
 
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,8 +69,7 @@ class Batches(IterableDataset):
                 count += 1
                 if epoch == first and index < skip:
                     continue
-                generator = np.random.default_rng([self.config.seed, epoch, index])
-                yield self._batch(cuts, generator), (epoch, index)
+                yield self._batch(cuts, epoch), (epoch, index)
             if count == 0:
                 raise InputError(
                     f"no {self.split!r} utterances in {', '.join(map(str, self.corpus.dirs))} "
@@ -100,11 +101,11 @@ class Batches(IterableDataset):
         sampler.set_epoch(epoch)
         return sampler
 
-    def _batch(self, cuts: CutSet, generator: np.random.Generator) -> UtteranceBatch | WindowBatch:
+    def _batch(self, cuts: CutSet, epoch: int) -> UtteranceBatch | WindowBatch:
         speaker = torch.tensor([self.speakers[cut.supervisions[0].speaker] for cut in cuts])
         names = [cut.id for cut in cuts]
         if self.kind == "windows":
-            return self._windows(list(cuts), names, speaker, generator)
+            return self._windows(list(cuts), names, speaker, epoch)
         assert self.symbols is not None
         text, text_lengths = pad(
             [
@@ -116,12 +117,14 @@ class Batches(IterableDataset):
         return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
 
     def _windows(
-        self, cuts: list[Any], names: list[str], speaker: torch.Tensor, rng: np.random.Generator
+        self, cuts: list[Any], names: list[str], speaker: torch.Tensor, epoch: int
     ) -> WindowBatch:
         frames, mel_config = self.config.window_frames, self.corpus.mel
         mels, audio = [], []
         for cut in cuts:
             available = round(cut.duration * mel_config.sample_rate) // mel_config.hop
+            # Of the cut and the epoch alone: however batches are divided, a cut gives one window.
+            rng = np.random.default_rng([self.config.seed, epoch, zlib.crc32(cut.id.encode())])
             start = int(rng.integers(0, available - frames + 1))
             mels.append(torch.from_numpy(load_mel(cut, start, frames)))
             audio.append(torch.from_numpy(load_audio(cut, start, frames)))

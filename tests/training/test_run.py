@@ -1,0 +1,186 @@
+"""Training: resumed equals unbroken, bad batches are skipped, bad input is named."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from small_recipes import GLOW, TRAINING, VOCOS
+from glottis.config import build
+from glottis.errors import InputError
+from glottis.models.glow_tts import GlowTTS
+from glottis.training.config import Recipe
+from glottis.training.run import list_recipes, read_recipe, run, train
+
+
+def _recipe(model: str, **changes: Any) -> Recipe:
+    network = {"glow_tts": GLOW, "vocos": VOCOS}[model]
+    training = {**TRAINING, **changes}
+    return build(Recipe, {"model": model, "network": network, "training": training}, "test")
+
+
+@pytest.mark.parametrize("model", ["glow_tts", "vocos"])
+def test_resumed_equals_unbroken(
+    model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(_recipe(model), [data], tmp_path / "whole")
+
+    # The same run, killed after its checkpoint at step 4 (a schedule must not change, so that the
+    # second half has the same settings) and started again.
+    class Kill(Exception):
+        pass
+
+    from glottis.training.callbacks import Checkpoints
+
+    save = Checkpoints.save
+
+    def save_then_die(self: Any, trainer: Any, task: Any) -> None:
+        save(self, trainer, task)
+        if task.step == 4:
+            raise Kill
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_then_die)
+        with pytest.raises(Kill):
+            run(_recipe(model), [data], tmp_path / "broken")
+    broken = run(_recipe(model), [data], tmp_path / "broken")
+
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (whole, broken))
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key], msg=key)
+    assert any(not torch.equal(v, torch.zeros_like(v)) for v in ours.values())
+
+
+def test_a_run_folder_holds_what_it_promises(data: Path, tmp_path: Path) -> None:
+    folder = run(_recipe("glow_tts"), [data], tmp_path / "run")
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["model"] == "glow_tts"
+    assert facts["mel"]["hop"] == 256
+    for name in ("recipe.yaml", "train.log", "state.ckpt", "model.safetensors", "alignment.png"):
+        assert (folder / name).stat().st_size > 0
+    assert list(folder.glob("events.*"))
+    assert read_recipe(str(folder / "recipe.yaml")) == _recipe("glow_tts")
+
+
+def test_finished_run_has_nothing_left_to_do(data: Path, tmp_path: Path) -> None:
+    folder = run(_recipe("glow_tts"), [data], tmp_path / "run")
+    before = (folder / "model.safetensors").read_bytes()
+    run(_recipe("glow_tts"), [data], folder)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_nan_batch_is_skipped_and_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = GlowTTS.steps
+    spoiled: list[str] = []
+
+    def spoil(self: GlowTTS, batch: Any, step: int) -> Iterator[Any]:
+        for name, loss, logs in steps(self, batch, step):
+            if step == 2:
+                spoiled.extend(batch.names)
+                loss = loss * float("nan")
+            yield name, loss, logs
+
+    monkeypatch.setattr(GlowTTS, "steps", spoil)
+    folder = run(_recipe("glow_tts"), [data], tmp_path / "run")
+    text = (folder / "train.log").read_text()
+    assert "batch skipped" in text
+    assert all(name in text for name in spoiled)
+    assert all(torch.isfinite(v).all() for v in load_file(folder / "model.safetensors").values())
+
+
+def test_another_network_does_not_continue_a_run(data: Path, tmp_path: Path) -> None:
+    folder = run(_recipe("glow_tts"), [data], tmp_path / "run")
+    changed = build(
+        Recipe,
+        {"model": "glow_tts", "network": {**GLOW, "blocks": 3}, "training": TRAINING},
+        "test",
+    )
+    with pytest.raises(InputError, match="another network"):
+        run(changed, [data], folder)
+
+
+def test_weights_of_another_run_start_a_new_one(data: Path, tmp_path: Path) -> None:
+    first = run(_recipe("vocos"), [data], tmp_path / "first")
+    again = run(
+        _recipe("vocos", initialize=str(first), learning_rate=0.0, max_steps=1), [data],
+        tmp_path / "again",
+    )
+    ours, theirs = (load_file(f / "model.safetensors") for f in (first, again))
+    for key in ours:
+        torch.testing.assert_close(ours[key], theirs[key])
+    with pytest.raises(InputError, match="none of the weights"):
+        run(_recipe("glow_tts", initialize=str(first)), [data], tmp_path / "other")
+
+
+def test_bf16_trains(data: Path, tmp_path: Path) -> None:
+    folder = run(_recipe("glow_tts", precision="bf16", max_steps=2), [data], tmp_path / "run")
+    weights = load_file(folder / "model.safetensors")
+    assert all(torch.isfinite(v).all() for v in weights.values())
+    assert all(v.dtype != torch.bfloat16 for v in weights.values())
+
+
+def test_every_shipped_recipe_is_valid_and_says_how_to_run_it() -> None:
+    from importlib import resources
+
+    from glottis.models import model_class
+
+    names = list_recipes()
+    assert {"glow_tts/small", "glow_tts/paper", "vocos/small"} <= set(names)
+    for name in names:
+        recipe = read_recipe(name)
+        _, config = model_class(recipe.model)
+        build(config, recipe.network, name)
+        text = resources.files("glottis.recipes").joinpath(f"{name}.yaml").read_text()
+        assert text.startswith(f"# glottis train {name} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["max_stepz=3"], "max_stepz.*max_steps"),
+        (["training.precision=fp8"], "precision.*bf16"),
+        (["max_steps"], "key=value"),
+        (["model=glow_ttz"], "glow_ttz.*glow_tts"),
+        (["network.blockz=3"], "blockz.*blocks"),
+        (["max_steps=0"], "max_steps"),
+    ],
+)
+def test_wrong_keys_are_named(words: list[str], said: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        train("glow_tts/small", [data], words, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_recipe_lists_the_shipped_ones(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="glow_tts/small"):
+        train("glow_tts/tiny", [data], [], tmp_path)
+    with pytest.raises(InputError, match="no recipe file"):
+        train(str(tmp_path / "none.yaml"), [data], [], tmp_path)
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("model: [1, 2")
+    with pytest.raises(InputError, match="line 1"):
+        train(str(broken), [data], [], tmp_path)
+
+
+def test_folders_that_are_not_prepared_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="glottis prepare"):
+        run(_recipe("glow_tts"), [tmp_path], tmp_path / "run")
+    with pytest.raises(InputError, match="--data"):
+        run(_recipe("glow_tts"), [], tmp_path / "run")
+
+
+def test_log_goes_to_the_run(data: Path, tmp_path: Path) -> None:
+    run(_recipe("vocos", max_steps=1), [data], tmp_path / "one")
+    run(_recipe("vocos", max_steps=1), [data], tmp_path / "two")
+    assert (tmp_path / "one" / "train.log").read_text().count("training vocos") == 1
+    assert logging.getLogger("glottis").handlers
