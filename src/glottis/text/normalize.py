@@ -8,9 +8,11 @@ they are to espeak-ng, which has rules of its own; pauses are found here for eve
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 
 from glottis.text.sentences import never
+from glottis.text.symbols import DEFAULT
 from glottis.text.tokens import MARKS, Token, clean, join, tidy
 
 # Languages in Latin letters: a letter of another script cannot be said in them.
@@ -46,11 +48,10 @@ def tokens(
                 unsayable(item)
 
     position = 0
-    if lexicon:
-        for start, end, ipa in _listed(text, lexicon):
-            scan(position, start)
-            found.append(Token(text[start:end], text[start:end], ipa))
-            position = end
+    for start, end, token in _given(text, lexicon or {}):
+        scan(position, start)
+        found.append(token)
+        position = end
     scan(position, len(text))
     return tidy(found)
 
@@ -72,15 +73,28 @@ def normalize(text: str, language: str = "en-us") -> str:
 _PASSES = 5
 
 
-def _listed(text: str, lexicon: Mapping[str, str]) -> Iterator[tuple[int, int, str]]:
-    """Places of the words that the lexicon lists, without the punctuation around them."""
-    for chunk in re.finditer(r"[^\s,;:!?\"()\[\]{}<>—–/]+", text):
-        start, word = chunk.start(), chunk[0]
-        for candidate in dict.fromkeys((word, word.strip("'*_"), word.strip(".'*_"))):
-            ipa = lexicon.get(candidate) or lexicon.get(candidate.lower())
-            if candidate and ipa:
-                start += word.index(candidate)
-                yield start, start + len(candidate), ipa
+_INLINE = r"\[\[(?P<ipa>[^\[\]|]+)(?:\|(?P<word>[^\[\]|]*))?\]\]"
+_CHUNK = re.compile(rf"{_INLINE}|[^\s,;:!?\"()\[\]{{}}<>—–/]+")
+
+
+def _given(text: str, lexicon: Mapping[str, str]) -> Iterator[tuple[int, int, Token]]:
+    """Words with a given pronunciation: ``[[ipa]]``, ``[[ipa|word]]``, and those in the lexicon."""
+    if not lexicon and "[[" not in text:
+        return
+    for chunk in _CHUNK.finditer(text):
+        start, written = chunk.start(), chunk[0]
+        if chunk["ipa"]:
+            ipa = " ".join(unicodedata.normalize("NFD", chunk["ipa"]).split())
+            # Double brackets around anything but phonemes are only brackets.
+            if ipa and (chunk["word"] is not None or all(sound in DEFAULT for sound in ipa)):
+                word = (chunk["word"] or "").strip() or ipa
+                yield start, chunk.end(), Token(word, word, ipa)
+            continue
+        for candidate in dict.fromkeys((written, written.strip("'*_"), written.strip(".'*_"))):
+            found = lexicon.get(candidate) or lexicon.get(candidate.lower())
+            if candidate and found:
+                start += written.index(candidate)
+                yield start, start + len(candidate), Token(candidate, candidate, found)
                 break
 
 
