@@ -109,8 +109,10 @@ def highpass(samples: Array, rate: int, cutoff: float, order: int = 8) -> Array:
     ``|H(f)|^2 = 1 / (1 + (cutoff / f)^(2 * order))``, applied in the frequency domain to the
     signal extended by its own reflections, so that ends do not wrap around.
     """
+    if len(samples) == 0:
+        return samples
     padding = min(len(samples) - 1, round(4 * rate / cutoff))
-    padded = np.pad(samples.astype(np.float64), max(padding, 0), mode="reflect")
+    padded = np.pad(samples.astype(np.float64), padding, mode="reflect")
     size = _fast_length(len(padded))
     frequencies = np.fft.rfftfreq(size, 1 / rate)
     with np.errstate(divide="ignore"):

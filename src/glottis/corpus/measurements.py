@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 
 from glottis.audio.files import read
 from glottis.corpus.conditioning import (
+    STEP_SECONDS,
     active_level,
     highpass,
     levels,
-    noise_floor,
     speech_bounds,
 )
 from glottis.corpus.prepare import PrepareConfig, analyse, front_end, normalised_words
@@ -47,7 +48,7 @@ class Measurement:
         seconds: whole duration; ``speech_seconds`` that between the first and the last sound.
         leading, trailing: seconds of silence at the ends.
         peak: largest magnitude; ``clipped`` the number of samples that lie at the limit.
-        level: active speech, dBFS; ``floor`` the quietest tenth, dBFS.
+        level: active speech, dBFS; ``floor`` the quietest twentieth of a second, dBFS.
         offset: mean of the samples (DC).
         rumble: level of what the high-pass takes out (below 60 Hz) relative to the speech, dB.
         abrupt: whether the recording begins or ends at full level.
@@ -121,7 +122,7 @@ def measure(config: PrepareConfig, row: Row | Skipped) -> Measurement | Skipped:
         peak=float(np.abs(samples).max()),
         clipped=clipped_samples(samples),
         level=loudness,
-        floor=noise_floor(level),
+        floor=_floor(level),
         offset=float(samples.mean(dtype=np.float64)),
         rumble=_rumble(samples, speech) - loudness,
         abrupt=bool(max(level[0], level[-1]) > loud - 20),
@@ -131,6 +132,11 @@ def measure(config: PrepareConfig, row: Row | Skipped) -> Measurement | Skipped:
         unsayable=unsayable(row.text, config.language, config.lexicon, config.phonemes),
         digits=any(character.isdigit() for character in row.text),
     )
+
+
+def column(rows: Sequence[Measurement], name: str) -> NDArray[np.float64]:
+    """One measured value of all rows: ``[rows]``."""
+    return np.array([getattr(row, name) for row in rows], dtype=np.float64)
 
 
 def clipped_samples(samples: Array) -> int:
@@ -174,6 +180,19 @@ def bandwidth(spectrum: NDArray[np.float32]) -> float:
     """The frequency in Hz above which the spectrum stays 60 dB or more below its peak."""
     present = np.flatnonzero(spectrum > np.nanmax(spectrum) - 60)
     return float((present[-1] + 1) * SPECTRUM_HZ)
+
+
+def _floor(level: NDArray[np.float64]) -> float:
+    """Level of the quietest twentieth of a second, digital silence aside, in dBFS.
+
+    Recordings that are cut tightly have few quiet frames, so a percentile would measure speech.
+    """
+    audible = level[level > -100]
+    if len(audible) == 0:
+        return float(level.min())
+    width = min(len(audible), round(0.05 / STEP_SECONDS))
+    power = np.convolve(10 ** (audible / 10), np.full(width, 1 / width), mode="valid")
+    return float(10 * np.log10(power.min()))
 
 
 def _rumble(samples: Array, speech: Array) -> float:

@@ -138,6 +138,7 @@ def prepare(
     metadata = metadata_file(corpus)
     if out.resolve() == metadata.parent.resolve():
         raise InputError(f"--out {out} is the corpus itself; choose another folder")
+    front_end(config.language, config.lexicon, config.phonemes)  # a wrong language fails here
     total = count_lines(metadata)
     rows = read_rows(corpus, layout=config.layout, speaker=config.speaker)
     task = _Task(out, config, audio_digest(config))
@@ -219,15 +220,19 @@ def _process(task: _Task, row: Row | Skipped) -> Done | Skipped:
         return row
     config = task.config
     try:
-        data = row.audio.read_bytes()
+        with open(row.audio, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:20]
     except OSError as error:
-        return Skipped(row.id, row.where, "bad audio", f"{row.audio.name}: {error.strerror}")
-    digest = hashlib.sha256(data).hexdigest()[:20]
-    del data
+        reason = f"{row.audio.name}: {error.strerror}; copy it again"
+        return Skipped(row.id, row.where, "bad audio", reason)
     stem = f"{task.digest}/{digest[:2]}/{digest}"
     facts = _stored_facts(task.out, stem)
     reused = facts is not None
     if facts is None:
+        seconds = _announced_seconds(row.audio)
+        if seconds > config.maximum_seconds + 60:
+            # No silent ends explain this: do not even read what may be hours.
+            return _too_long(row, seconds, config)
         facts = _store(task.out, stem, row.audio, config)
     if "reason" in facts:
         return Skipped(row.id, row.where, "bad audio", f"{row.audio.name}: {facts['reason']}")
@@ -243,6 +248,16 @@ def _process(task: _Task, row: Row | Skipped) -> Done | Skipped:
         split_of(row.text, config.test_share),
         reused,
     )
+
+
+def _announced_seconds(path: Path) -> float:
+    """Duration by a file's header; 0 when it cannot be read, which reading it will explain."""
+    import soundfile
+
+    try:
+        return float(soundfile.info(path).duration)
+    except (OSError, soundfile.SoundFileError):
+        return 0.0
 
 
 def analyse(config: PrepareConfig, row: Row) -> Any:
@@ -307,8 +322,11 @@ def _store(out: Path, stem: str, source: Path, config: PrepareConfig) -> dict[st
         samples = np.rint(conditioned.samples[: frames * mel.hop] * 32768)
         pcm = samples.clip(-32768, 32767).astype(np.int16)
         features = log_mel(pcm.astype(np.float32) / np.float32(32768), mel)
+        # libsndfile does not notice a disk that fills up while it closes a file; Python does.
+        encoded = io.BytesIO()
+        soundfile.write(encoded, pcm, mel.sample_rate, format="FLAC", subtype="PCM_16")
         with replacing(audio_path) as path:
-            soundfile.write(path, pcm, mel.sample_rate, format="FLAC", subtype="PCM_16")
+            path.write_bytes(encoded.getbuffer())
         with replacing(mels_path) as path:
             np.save(path, np.ascontiguousarray(features.T), allow_pickle=False)
         facts = {
@@ -331,12 +349,16 @@ def _of_good_length(outcome: Done | Skipped, config: PrepareConfig) -> Done | Sk
         reason = f"has {seconds:.2f} s of speech; minimum_seconds is {config.minimum_seconds}"
         return Skipped(row.id, row.where, "too short", reason)
     if seconds > config.maximum_seconds:
-        reason = (
-            f"has {seconds:.1f} s of speech; maximum_seconds is {config.maximum_seconds}: "
-            "cut it into sentences"
-        )
-        return Skipped(row.id, row.where, "too long", reason)
+        return _too_long(row, seconds, config)
     return outcome
+
+
+def _too_long(row: Row, seconds: float, config: PrepareConfig) -> Skipped:
+    reason = (
+        f"has {seconds:.1f} s of speech; maximum_seconds is {config.maximum_seconds}: "
+        "cut it into sentences"
+    )
+    return Skipped(row.id, row.where, "too long", reason)
 
 
 def _cut(done: Done, config: PrepareConfig) -> dict[str, Any]:
