@@ -51,7 +51,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "settings") -> T
 def override(values: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """Return a copy of the nested mapping ``values`` with ``key.sub=value`` words applied.
 
-    Values are read as YAML scalars would be: numbers, ``true``/``false``, ``null``, otherwise text.
+    Values are read as YAML would: numbers, ``true``/``false``, ``null``, lists in brackets, text in
+    quotes, otherwise text as it stands.
     Whether a key is known is decided later, by :func:`build`.
 
     Raises:
@@ -65,6 +66,8 @@ def override(values: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
                 f"{word!r} is not a setting: write key=value, for example max_steps=1000"
             )
         *parents, last = path.split(".")
+        if not all((*parents, last)):
+            raise InputError(f"{word!r} is not a setting: {path!r} has an empty part between dots")
         table = result
         for parent in parents:
             table = table.setdefault(parent, {})
@@ -103,15 +106,33 @@ def _scalar(text: str) -> Any:
         return lowered == "true"
     if lowered in ("null", "none", ""):
         return None
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
     if text.startswith("[") and text.endswith("]"):
-        inner = text[1:-1].strip()
-        return [_scalar(part.strip()) for part in inner.split(",")] if inner else []
+        return [_scalar(part.strip()) for part in _parts(text[1:-1])]
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
     return text
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas that stand neither in brackets nor in quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        else:
+            depth += (character == "[") - (character == "]")
+        if character == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts if text.strip() else []
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -131,8 +152,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 continue
         raise InputError(f"{where} does not take {value!r}")
     if origin is typing.Literal:
-        if value in arguments:
-            return value
+        for choice in arguments:
+            # True equals 1, but is not what was meant by it.
+            if type(value) is type(choice) and value == choice:
+                return value
         choices = ", ".join(map(str, arguments))
         raise InputError(f"{where} does not take {value!r}. Choices: {choices}")
     if dataclasses.is_dataclass(hint):

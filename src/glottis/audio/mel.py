@@ -89,7 +89,7 @@ def mel_filterbank(config: MelConfig) -> Array:
     Multiplied with a magnitude spectrum it gives mel magnitudes. Equal to
     ``librosa.filters.mel(norm="slaney", htk=False)``.
     """
-    bins = np.linspace(0.0, config.sample_rate / 2.0, config.fft_size // 2 + 1)
+    bins = np.arange(config.fft_size // 2 + 1) * (config.sample_rate / config.fft_size)
     ends = hz_to_mel(config.mel_low), hz_to_mel(config.mel_high)
     edges = mel_to_hz(np.linspace(*ends, config.mels + 2))
     widths = np.diff(edges)
