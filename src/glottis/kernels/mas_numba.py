@@ -22,13 +22,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from glottis.kernels.band import allowed
+
 # Frames that are brought into text-fastest order at once (a tile stays in the nearest cache), and
 # the side of the square that is transposed in registers.
 TILE = 64
 BLOCK = 8
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """``numba.njit`` that keeps its machine code on disk where a folder can be written."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
@@ -37,7 +39,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(**options)(function)
 
 
-@_compiled
+@compiled
 def _frame(log_prob, old, new, moved, low, high):  # type: ignore[no-untyped-def]
     # Slices from zero, so that the compiler need not think of negative indices. Scores stand one
     # place to the right: old[0] is "before the first token".
@@ -53,7 +55,7 @@ def _frame(log_prob, old, new, moved, low, high):  # type: ignore[no-untyped-def
         direction[i] = move[i] > stay[i]
 
 
-@_compiled
+@compiled
 def _way_back(moved, tokens, frames, durations):  # type: ignore[no-untyped-def]
     token = tokens - 1
     for frame in range(frames - 1, 0, -1):
@@ -62,7 +64,7 @@ def _way_back(moved, tokens, frames, durations):  # type: ignore[no-untyped-def]
     durations[token] += 1
 
 
-@_compiled
+@compiled
 def _unusable(row):  # type: ignore[no-untyped-def]
     """How many cells of a frame are NaN or +inf."""
     count = np.int32(0)
@@ -71,7 +73,7 @@ def _unusable(row):  # type: ignore[no-untyped-def]
     return count
 
 
-@_compiled
+@compiled
 def _text_fastest(log_prob, tokens, frames, durations, scores, moved):  # type: ignore[no-untyped-def]
     """``log_prob[frame, token]``, tokens next to each other in memory. Gives the best score."""
     old, new = scores[0], scores[1]
@@ -137,7 +139,7 @@ def _turn_block(typing, source, source_at, source_step, target, target_at, targe
     return signature, generate
 
 
-@_compiled
+@compiled
 def _turn(log_prob, tokens, start, width, tile):  # type: ignore[no-untyped-def]
     """``tile[i, token] = log_prob[token, start + i]`` for ``width`` frames."""
     source, target = log_prob.reshape(-1), tile.reshape(-1)
@@ -152,7 +154,7 @@ def _turn(log_prob, tokens, start, width, tile):  # type: ignore[no-untyped-def]
             tile[i, token] = log_prob[token, start + i]
 
 
-@_compiled
+@compiled
 def _frames_fastest(log_prob, tokens, frames, durations, scores, moved, tile):  # type: ignore[no-untyped-def]
     """``log_prob[token, frame]``, frames next to each other in memory: turned tile by tile."""
     old, new = scores[0], scores[1]
@@ -178,6 +180,96 @@ def _frames_fastest(log_prob, tokens, frames, durations, scores, moved, tile):  
     return old[tokens]
 
 
+@compiled
+def _skipping(log_prob, optional, tokens, frames, durations, scores, came):  # type: ignore[no-untyped-def]
+    """Any layout, ``log_prob[token, frame]``; tokens marked ``optional`` may be left out."""
+    old, new = scores[0], scores[1]
+    old[:] = -np.inf
+    new[:] = -np.inf
+    unusable = 0
+    for frame in range(frames):
+        # The best way in from an earlier token; at first from before the first token.
+        enter = 0.0 if frame == 0 else -np.inf
+        source = 0
+        for token in range(tokens):
+            here = log_prob[token, frame]
+            if not (here < np.inf):
+                unusable += 1
+            stay = old[token]
+            if enter > stay:
+                new[token] = here + enter
+                came[frame, token] = source
+            else:
+                new[token] = here + stay
+                came[frame, token] = token
+            if not optional[token] or stay >= enter:
+                enter = stay
+                source = token
+        old, new = new, old
+    if unusable > 0:
+        return np.nan
+    token = last = tokens - 1
+    while optional[last] and last > 0:
+        last -= 1
+        if old[last] > old[token]:
+            token = last
+    best = old[token]
+    if best > -np.inf:
+        for frame in range(frames - 1, -1, -1):
+            durations[token] += 1
+            token = came[frame, token]
+    return best
+
+
+@compiled
+def _add(a, b):  # type: ignore[no-untyped-def]
+    """``log(exp(a) + exp(b))``; the smaller one is lost below the last digit of the larger."""
+    low, high = min(a, b), max(a, b)
+    if low - high > -40.0:
+        return high + np.log1p(np.exp(low - high))
+    return high
+
+
+@compiled
+def _soft(log_prob, low, high, forward, backward, posterior):  # type: ignore[no-untyped-def]
+    """Any layout, ``log_prob[token, frame]``; frames belong to tokens from ``low`` to ``high``."""
+    tokens, frames = log_prob.shape
+    for frame in range(frames):
+        for token in range(tokens):
+            if not (log_prob[token, frame] < np.inf):
+                return np.nan
+            forward[frame, token] = -np.inf
+    forward[0, 0] = log_prob[0, 0]
+    for frame in range(1, frames):
+        for token in range(low[frame], high[frame]):
+            into = forward[frame - 1, token]
+            if token > 0:
+                into = _add(into, forward[frame - 1, token - 1])
+            forward[frame, token] = log_prob[token, frame] + into
+    total = forward[frames - 1, tokens - 1]
+    if not total > -np.inf:
+        return total
+    later, now = backward[0], backward[1]
+    later[:] = -np.inf
+    later[tokens - 1] = 0.0
+    posterior[tokens - 1, frames - 1] = 1.0
+    for frame in range(frames - 2, -1, -1):
+        # From here ``later`` holds the cells of the next frame, its own scores included.
+        for token in range(tokens):
+            inside = low[frame + 1] <= token < high[frame + 1]
+            later[token] = later[token] + log_prob[token, frame + 1] if inside else -np.inf
+        for token in range(tokens):
+            onward = later[token]
+            if token + 1 < tokens:
+                onward = _add(onward, later[token + 1])
+            now[token] = onward
+            through = forward[frame, token] + onward - total
+            if through > -700.0:
+                posterior[token, frame] = np.exp(through)
+        later, now = now, later
+    return total
+
+
 @lru_cache(maxsize=1)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="glottis-mas")
@@ -187,20 +279,36 @@ if hasattr(os, "register_at_fork"):  # a forked data loader inherits the pool bu
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
+def _share(work: Callable[[range], None], batch: int, cells: int, threads: int) -> None:
+    """Batch items over plain threads, not numba's: a second OpenMP pool makes torch's stutter."""
+    threads = max(1, min(threads, batch, cells // 65536, os.cpu_count() or 1))
+    if threads == 1:
+        work(range(batch))
+    else:
+        list(_pool(threads).map(work, [range(k, batch, threads) for k in range(threads)]))
+
+
+def _single_or_double(array: NDArray[np.floating]) -> NDArray[np.floating]:
+    if array.dtype in (np.float32, np.float64):
+        return array
+    return array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+
+
 def search(
     log_prob: NDArray[np.floating],
     text_lengths: NDArray[np.int64],
     frame_lengths: NDArray[np.int64],
+    optional: NDArray[np.bool_] | None = None,
     threads: int = 1,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """As :func:`glottis.kernels.mas_reference.search`; float16, 32 and 64 and any strides.
 
-    Memory beside the result: one byte for every frame and token of one batch item a thread. An
-    array whose text axis lies next to itself in memory (a transposed view of ``[batch, frames,
-    text]``) is read as it is, one whose frames do is turned in tiles; any other is copied first.
+    Memory beside the result: one byte (four with ``optional``) for every frame and token of one
+    batch item a thread. An array whose text axis lies next to itself in memory (a transposed view
+    of ``[batch, frames, text]``) is read as it is, one whose frames do is turned in tiles; any
+    other is copied first.
     """
-    if log_prob.dtype not in (np.float32, np.float64):
-        log_prob = log_prob.astype(np.float32 if log_prob.dtype.itemsize < 4 else np.float64)
+    log_prob = _single_or_double(log_prob)
     turned = log_prob.transpose(0, 2, 1)
     by_text = turned.flags.c_contiguous
     cells = turned if by_text else np.ascontiguousarray(log_prob)
@@ -214,20 +322,51 @@ def search(
         most_tokens = max(int(text_lengths[item]) for item in items)
         most_frames = max(int(frame_lengths[item]) for item in items)
         scores = np.empty((2, most_tokens + 1), dtype=np.float64)
-        moved = np.empty((most_frames, most_tokens), dtype=np.uint8)
+        kind = np.uint8 if optional is None else np.int32
+        moved = np.empty((most_frames, most_tokens), dtype=kind)
         tile = np.empty((TILE, most_tokens), dtype=cells.dtype)
         for item in items:
             tokens, frames = int(text_lengths[item]), int(frame_lengths[item])
             rest = (tokens, frames, durations[item], scores, moved)
-            if by_text:
+            if optional is not None:
+                score[item] = _skipping(log_prob[item], optional[item], *rest)
+            elif by_text:
                 score[item] = _text_fastest(cells[item], *rest)
             else:
                 score[item] = _frames_fastest(cells[item], *rest, tile)
 
-    # Plain threads and not numba's own: a second OpenMP pool beside torch's makes both stutter.
-    threads = max(1, min(threads, batch, log_prob.size // 65536, os.cpu_count() or 1))
-    if threads == 1:
-        work(range(batch))
-    else:
-        list(_pool(threads).map(work, [range(k, batch, threads) for k in range(threads)]))
+    _share(work, batch, log_prob.size, threads)
     return durations, score
+
+
+def soft(
+    log_prob: NDArray[np.floating],
+    text_lengths: NDArray[np.int64],
+    frame_lengths: NDArray[np.int64],
+    band: float | None = None,
+    threads: int = 1,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As :func:`glottis.kernels.mas_reference.soft`.
+
+    Memory beside the result: eight bytes for every frame and token of one batch item a thread.
+    """
+    log_prob = _single_or_double(log_prob)
+    batch = log_prob.shape[0]
+    total = np.empty(batch, dtype=np.float64)
+    posterior = np.zeros(log_prob.shape, dtype=np.float64)
+
+    def work(items: range) -> None:
+        for item in items:
+            tokens, frames = int(text_lengths[item]), int(frame_lengths[item])
+            low, high = allowed(tokens, frames, band)
+            total[item] = _soft(
+                log_prob[item, :tokens, :frames],
+                low,
+                high,
+                np.empty((frames, tokens)),
+                np.empty((2, tokens)),
+                posterior[item],
+            )
+
+    _share(work, batch, log_prob.size, threads)
+    return total, posterior

@@ -1,23 +1,30 @@
-"""Monotonic alignment search, the obvious way: what every other form is compared with."""
+"""Monotonic alignment, the obvious way: what every other form is compared with."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.kernels.band import allowed
+
 
 def search(
     log_prob: NDArray[np.floating],
     text_lengths: NDArray[np.int64],
     frame_lengths: NDArray[np.int64],
+    optional: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """``([batch, text, frames], [batch], [batch]) -> (durations [batch, text], score [batch])``.
 
     Kim et al. 2020 (Glow-TTS), algorithm 1: ``Q[i, j] = log_prob[i, j] + max(Q[i, j - 1],
     Q[i - 1, j - 1])``, in float64, then the way back from the last token at the last frame. A tie
-    stays on the current token. The score is ``Q`` at that end: -inf when no path has a finite
-    score, NaN when a NaN or +inf lies inside the lengths. Lengths must fit the array and
-    ``text <= frames`` must hold.
+    stays on the current token. With ``optional`` a token may also be entered from further back,
+    over tokens that are all optional; of equal ones the nearest is taken, and the path may start
+    and end so that only optional tokens are left out.
+
+    The score is ``Q`` at the end: -inf when no path has a finite score, NaN when a NaN or +inf lies
+    inside the lengths. Lengths must fit the array and give each token that is not optional a
+    frame.
     """
     batch, text, _ = log_prob.shape
     durations = np.zeros((batch, text), dtype=np.int64)
@@ -28,19 +35,76 @@ def search(
         if not (inside < np.inf).all():
             score[item] = np.nan
             continue
+        skippable = np.zeros(tokens, bool) if optional is None else optional[item, :tokens]
         best = np.full((tokens, frames), -np.inf)
-        best[0, 0] = inside[0, 0]
-        for frame in range(1, frames):
-            stay = best[:, frame - 1]
-            move = np.concatenate([[-np.inf], stay[:-1]])
-            best[:, frame] = inside[:, frame] + np.maximum(stay, move)
-        score[item] = best[-1, -1]
+        came = np.zeros((tokens, frames), dtype=np.int64)
+        for frame in range(frames):
+            for token in range(tokens):
+                choices = _previous(token, frame, skippable)
+                scores = [best[i, frame - 1] if frame else 0.0 for i in choices]
+                if scores:
+                    chosen = int(np.argmax(scores))  # the first of equal ones
+                    came[token, frame] = choices[chosen]
+                    best[token, frame] = inside[token, frame] + scores[chosen]
+        ends = [i for i in reversed(range(tokens)) if skippable[i + 1 :].all()]
+        token = ends[int(np.argmax([best[i, -1] for i in ends]))]
+        score[item] = best[token, -1]
         if np.isneginf(score[item]):
             continue
-        token = tokens - 1
-        for frame in range(frames - 1, 0, -1):
+        for frame in range(frames - 1, -1, -1):
             durations[item, token] += 1
-            if token > 0 and best[token - 1, frame - 1] > best[token, frame - 1]:
-                token -= 1
-        durations[item, token] += 1
+            token = came[token, frame]
     return durations, score
+
+
+def _previous(token: int, frame: int, skippable: NDArray[np.bool_]) -> list[int]:
+    """From where ``token`` may be entered at ``frame``: itself first, then the nearest."""
+    if frame == 0:
+        return [token] if skippable[:token].all() else []
+    choices = [token]
+    for earlier in reversed(range(token)):
+        choices.append(earlier)
+        if not skippable[earlier]:
+            break
+    return choices
+
+
+def soft(
+    log_prob: NDArray[np.floating],
+    text_lengths: NDArray[np.int64],
+    frame_lengths: NDArray[np.int64],
+    band: float | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``-> (total [batch], posterior [batch, text, frames])``: the sum over all alignments.
+
+    The search's recursion with ``max`` replaced by ``log sum exp``, forwards and backwards
+    (Rabiner 1989, eq. 19 to 27). Zero outside the lengths. NaN and -inf totals as in ``search``.
+    """
+    batch = log_prob.shape[0]
+    total = np.empty(batch, dtype=np.float64)
+    posterior = np.zeros(log_prob.shape, dtype=np.float64)
+    for item in range(batch):
+        tokens, frames = int(text_lengths[item]), int(frame_lengths[item])
+        inside = log_prob[item, :tokens, :frames].astype(np.float64)
+        if not (inside < np.inf).all():
+            total[item] = np.nan
+            continue
+        low, high = allowed(tokens, frames, band)
+        token = np.arange(tokens)[:, None]
+        inside = np.where((token >= low) & (token < high), inside, -np.inf)
+        forward = np.full((tokens, frames), -np.inf)
+        forward[0, 0] = inside[0, 0]
+        for frame in range(1, frames):
+            stay = forward[:, frame - 1]
+            move = np.concatenate([[-np.inf], stay[:-1]])
+            forward[:, frame] = inside[:, frame] + np.logaddexp(stay, move)
+        backward = np.full((tokens, frames), -np.inf)
+        backward[-1, -1] = 0.0
+        for frame in range(frames - 2, -1, -1):
+            stay = backward[:, frame + 1] + inside[:, frame + 1]
+            move = np.concatenate([stay[1:], [-np.inf]])
+            backward[:, frame] = np.logaddexp(stay, move)
+        total[item] = forward[-1, -1]
+        if total[item] > -np.inf:
+            posterior[item, :tokens, :frames] = np.exp(forward + backward - total[item])
+    return total, posterior

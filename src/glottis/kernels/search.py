@@ -39,6 +39,7 @@ def mas(
     text_lengths: Any = None,
     frame_lengths: Any = None,
     *,
+    optional: Any = None,
     kind: str = "auto",
 ) -> Lattice:
     """``[batch, text, frames] -> durations int64 [batch, text]``: the most likely alignment.
@@ -55,6 +56,8 @@ def mas(
             axis lies next to itself in memory (a transposed view of ``[batch, frames, text]``).
         text_lengths: integers ``[batch]``, tokens in each item; all of them when None.
         frame_lengths: integers ``[batch]``, frames in each item; all of them when None.
+        optional: bool ``[batch, text]``, true where a token may be left out with duration zero
+            (silences between words); none may when None.
         kind: ``"auto"`` (the first of ``numba``, ``reference`` that can run), or one of these by
             name. All give the same durations.
 
@@ -66,23 +69,111 @@ def mas(
             is zero or beyond the array, a NaN or +inf inside the lengths, or no path with a finite
             score; also for a ``kind`` that cannot run here.
     """
-    cells, tokens, frames = _checked(log_prob, text_lengths, frame_lengths)
-    durations, score = _search(cells, tokens, frames, kind)
-    _check_scores(score)
-    return _like(durations, log_prob)
+    return mas_with_score(log_prob, text_lengths, frame_lengths, optional=optional, kind=kind)[0]
 
 
-def _search(
-    cells: NDArray[Any], tokens: NDArray[np.int64], frames: NDArray[np.int64], kind: str
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    kind = choose("mas", kind, KINDS, available())
-    if kind == "numba":
+def mas_with_score(
+    log_prob: Lattice,
+    text_lengths: Any = None,
+    frame_lengths: Any = None,
+    *,
+    optional: Any = None,
+    kind: str = "auto",
+) -> tuple[Lattice, Lattice]:
+    """As :func:`mas`, ``-> (durations [batch, text], score float64 [batch])``.
+
+    The score is the sum of ``log_prob`` along the path, in nats.
+    """
+    cells, tokens, frames = _checked(log_prob, text_lengths, frame_lengths, optional)
+    skips = None if optional is None else _to_numpy(optional)
+    chosen = choose("mas", kind, KINDS, available())
+    if chosen == "numba":
         from glottis.kernels import mas_numba
 
-        return mas_numba.search(cells, tokens, frames, _threads())
-    from glottis.kernels import mas_reference
+        durations, score = mas_numba.search(cells, tokens, frames, skips, _threads())
+    else:
+        from glottis.kernels import mas_reference
 
-    return mas_reference.search(cells, tokens, frames)
+        durations, score = mas_reference.search(cells, tokens, frames, skips)
+    _check_scores(score)
+    return _like(durations, log_prob), _like(score, log_prob)
+
+
+def mas_path(
+    log_prob: Lattice,
+    text_lengths: Any = None,
+    frame_lengths: Any = None,
+    *,
+    optional: Any = None,
+    kind: str = "auto",
+) -> Lattice:
+    """As :func:`mas`, but the dense path ``[batch, text, frames]`` that other toolkits return.
+
+    One where a frame belongs to a token, else zero, in the type of ``log_prob``. Durations say the
+    same in a hundredth of the memory; ``glottis.alignment`` has what uses them.
+    """
+    durations = _to_numpy(mas(log_prob, text_lengths, frame_lengths, optional=optional, kind=kind))
+    batch, text, frames = log_prob.shape
+    path = np.zeros((batch, text, frames), dtype=bool)
+    for item, row in enumerate(durations):
+        path[item, np.repeat(np.arange(text), row), np.arange(row.sum())] = True
+    if _is_torch(log_prob):
+        return _like(path, log_prob).to(log_prob.dtype)
+    return _like(path.astype(_to_numpy(log_prob).dtype), log_prob)
+
+
+def soft(
+    log_prob: Lattice,
+    text_lengths: Any = None,
+    frame_lengths: Any = None,
+    *,
+    band: float | None = None,
+    kind: str = "auto",
+) -> tuple[Lattice, Lattice]:
+    """``-> (total [batch], posterior [batch, text, frames])``: all alignments at once.
+
+    ``total`` is the logarithm of the sum over all monotonic alignments of ``exp`` of their score,
+    and ``posterior[b, i, j]`` the probability that frame ``j`` belongs to token ``i``: zero outside
+    the lengths, summing to one over the text of each frame (the forward-backward algorithm,
+    Rabiner 1989). In torch the total is differentiable in ``log_prob``, once; its gradient is the
+    posterior, so ``-total.mean()`` trains without choosing an alignment. Computed in float64,
+    returned in the type of ``log_prob``, float32 at least.
+
+    Args:
+        log_prob, text_lengths, frame_lengths, kind: as for :func:`mas`.
+        band: keep ``|(i + 1/2) / text - (j + 1/2) / frames|`` within this; no limit when None.
+
+    Raises:
+        InputError: as :func:`mas`; with a band also when no alignment stays inside it.
+    """
+    if band is not None and not band > 0:
+        raise InputError(f"the band must be above 0 (a fraction of the utterance), not {band}")
+    cells, tokens, frames = _checked(log_prob, text_lengths, frame_lengths)
+    chosen = choose("soft", kind, KINDS, available())
+
+    def compute() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if chosen == "numba":
+            from glottis.kernels import mas_numba
+
+            total, posterior = mas_numba.soft(cells, tokens, frames, band, _threads())
+        else:
+            from glottis.kernels import mas_reference
+
+            total, posterior = mas_reference.soft(cells, tokens, frames, band)
+        _check_scores(total, "" if band is None else f" within the band of {band}; widen it")
+        return total, posterior
+
+    if _is_torch(log_prob):
+        from glottis.kernels.soft_torch import Total
+
+        double = sys.modules["torch"].float64
+        kept = log_prob.dtype if log_prob.dtype == double else sys.modules["torch"].float32
+        return Total.apply(
+            log_prob, lambda like: tuple(_like(each, like).to(kept) for each in compute())
+        )
+    total, posterior = compute()
+    wide = np.result_type(cells.dtype, np.float32)
+    return _like(total.astype(wide), log_prob), _like(posterior.astype(wide), log_prob)
 
 
 def _threads() -> int:
@@ -116,7 +207,7 @@ def _like(array: NDArray[Any], model: Any) -> Any:
 
 
 def _checked(
-    log_prob: Any, text_lengths: Any, frame_lengths: Any
+    log_prob: Any, text_lengths: Any, frame_lengths: Any, optional: Any = None
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
     cells = _to_numpy(log_prob)
     if cells.ndim != 3:
@@ -126,9 +217,17 @@ def _checked(
     batch, text, width = cells.shape
     tokens = _lengths(text_lengths, batch, text, "text")
     frames = _lengths(frame_lengths, batch, width, "frame")
-    for item in np.flatnonzero(tokens > frames)[:1]:
+    needed = tokens
+    if optional is not None:
+        skips = _to_numpy(optional)
+        if skips.dtype != bool or skips.shape != (batch, text):
+            raise InputError(
+                f"optional must be bool [{batch}, {text}], not {skips.dtype} {list(skips.shape)}"
+            )
+        needed = (~skips & (np.arange(text) < tokens[:, None])).sum(1)
+    for item in np.flatnonzero(needed > frames)[:1]:
         raise InputError(
-            f"batch item {item}: {tokens[item]} tokens cannot be aligned with {frames[item]} "
+            f"batch item {item}: {needed[item]} tokens cannot be aligned with {frames[item]} "
             "frames; each token needs at least one frame, so drop the item or use shorter frames"
         )
     return cells, tokens, frames
@@ -155,7 +254,7 @@ def _lengths(lengths: Any, batch: int, size: int, what: str) -> NDArray[np.int64
     return values
 
 
-def _check_scores(score: NDArray[np.float64]) -> None:
+def _check_scores(score: NDArray[np.float64], where: str = "") -> None:
     for item in np.flatnonzero(np.isnan(score))[:1]:
         raise InputError(
             f"batch item {item}: a NaN or +inf lies inside its lengths; the model that made these "
@@ -164,4 +263,5 @@ def _check_scores(score: NDArray[np.float64]) -> None:
     for item in np.flatnonzero(np.isneginf(score))[:1]:
         raise InputError(
             f"batch item {item}: every path from the first to the last token has the score -inf"
+            f"{where}"
         )
