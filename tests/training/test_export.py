@@ -1,0 +1,109 @@
+"""A voice file says what torch says, in fewer bits, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from glottis.config import build
+from glottis.errors import InputError
+from glottis.export import export_voice
+from glottis.training.config import Recipe
+from glottis.training.run import run
+from glottis.voice import Voice
+from small_recipes import GLOW, TRAINING, VOCOS
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An acoustic model and a vocoder, trained for a few steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = []
+    for model, network in (("glow_tts", GLOW), ("vocos", VOCOS)):
+        values = {"model": model, "network": network, "training": {**TRAINING, "max_steps": 2}}
+        made.append(run(build(Recipe, values, "test"), [data], folder / model))
+    return made[0], made[1]
+
+
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+def test_the_graph_speaks_and_repeats_itself(
+    runs: tuple[Path, Path], tmp_path: Path, weights: str
+) -> None:
+    out = export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], weights=weights)  # type: ignore[arg-type]
+    voice = Voice.load(out)
+    one = voice.speak("Rice is often served in round bowls.", seed=3)
+    two = voice.speak("Rice is often served in round bowls.", seed=3)
+    other = voice.speak("Rice is often served in round bowls.", seed=4)
+    assert np.array_equal(one.samples, two.samples)
+    assert not np.array_equal(one.samples, other.samples)
+    assert one.sample_rate == 22050
+    assert np.isfinite(one.samples).all()
+
+
+def test_fewer_bits_make_smaller_files_of_the_same_graph(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    stored = {}
+    for weights in ("float32", "float16", "int8"):
+        path = export_voice(runs[0], tmp_path / f"{weights}.onnx", vocoder=runs[1], weights=weights)  # type: ignore[arg-type]
+        tensors = onnx.load(str(path)).graph.initializer
+        stored[weights] = sum(len(tensor.raw_data) for tensor in tensors)
+    assert stored["float32"] > stored["float16"] > stored["int8"]
+
+
+def test_the_file_is_a_piper_voice(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    out = export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], license="CC0-1.0")
+    graph = onnx.load(str(out)).graph
+    defaults = {tensor.name for tensor in graph.initializer}
+    required = [value.name for value in graph.input if value.name not in defaults]
+    assert required == ["input", "input_lengths", "scales"]
+    assert [value.name for value in graph.output] == ["output", "durations"]
+    values = json.loads((tmp_path / "v.onnx.json").read_text(encoding="utf-8"))
+    assert values["audio"]["sample_rate"] == 22050
+    assert values["phoneme_id_map"]["^"] == [1]
+    assert values["num_speakers"] == 1
+    assert values["glottis"]["license"] == "CC0-1.0"
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_written(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    acoustic, vocoder = runs
+    with pytest.raises(InputError, match=r"\.onnx"):
+        export_voice(acoustic, tmp_path / "v.pt", vocoder=vocoder)
+    with pytest.raises(InputError, match="--vocoder"):
+        export_voice(acoustic, tmp_path / "v.onnx")
+    with pytest.raises(InputError, match="not a run folder"):
+        export_voice(tmp_path, tmp_path / "v.onnx", vocoder=vocoder)
+    with pytest.raises(InputError, match="int8"):
+        export_voice(acoustic, tmp_path / "v.onnx", vocoder=vocoder, weights="int4")  # type: ignore[arg-type]
+
+    other = tmp_path / "other"
+    other.mkdir()
+    facts = json.loads((vocoder / "run.json").read_text())
+    facts["mel"]["mel_high"] = 7000.0
+    facts["network"]["mel"]["mel_high"] = 7000.0
+    (other / "run.json").write_text(json.dumps(facts))
+    (other / "model.safetensors").write_bytes((vocoder / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"8000\.0.*7000\.0|7000\.0.*8000\.0"):
+        export_voice(acoustic, tmp_path / "v.onnx", vocoder=other)
+
+    (other / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="does not hold this network"):
+        export_voice(acoustic, tmp_path / "v.onnx", vocoder=other)
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
+def test_a_graph_that_differs_from_torch_is_not_written(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glottis import export
+
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(InputError, match="differs from torch's"):
+        export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1])
+    assert not list(tmp_path.iterdir())
