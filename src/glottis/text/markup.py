@@ -64,7 +64,9 @@ class Mark:
 
 Span = Text | Break | Mark
 
-_SSML = re.compile(r"\ufeff?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*|<!DOCTYPE[^>]*>\s*)*<speak(?=[\s/>])", re.S)
+_SSML = re.compile(
+    r"\ufeff?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*|<!DOCTYPE[^>]*>\s*)*<speak(?=[\s/>])", re.S
+)
 
 _STRENGTHS = {
     "none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 0.75, "x-strong": 1.0,

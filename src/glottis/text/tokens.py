@@ -31,7 +31,7 @@ class Token:
 
 
 _QUOTES = {
-    **dict.fromkeys("‘’‚‛′´`ʼ＇", "'"),
+    **dict.fromkeys("‘’‚‛′´`ʹʻʼʽ＇", "'"),
     **dict.fromkeys("“”„‟«»″＂", '"'),
     **dict.fromkeys("‐‑⁃", "-"),
     **dict.fromkeys("―⸺⸻﹘", "—"),

@@ -205,6 +205,8 @@ def _capitals(word: str, scene: Scene) -> str:
     stem = re.fullmatch(r"([A-Z]{2,})('?s|'S)?", word)
     if not stem:
         bare = word.replace("'", "").replace("-", "")
+        if scene.shouting and word == "A":
+            return "a"
         return word.lower() if len(bare) > 1 and bare.isupper() else word
     letters, tail = stem[1], "'s" if stem[2] else ""
     if letters in table.SAID_AS_WORDS:
@@ -267,3 +269,8 @@ def plus_plus(m: re.Match[str], scene: Scene) -> Spoken:
 
 def ampersand(m: re.Match[str], scene: Scene) -> Spoken:
     return " and ".join(" ".join(part) for part in m[0].split("&"))
+
+
+def optional_plural(m: re.Match[str], scene: Scene) -> Spoken:
+    """ "book(s)" is read as the plural."""
+    return m[0].replace("(", "").replace(")", "")

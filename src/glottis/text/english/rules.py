@@ -111,9 +111,10 @@ _VULGAR = "[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]"
 # Where a rule can start (a letter, a digit 0, + anything else), its pattern, its reader. Order
 # matters: the first that accepts wins.
 _RULES: list[tuple[str, str, Reader]] = [
-    # Most words: lower case with nothing special behind. First because it is fast.
-    ("a", r"[a-z]+(?:'[a-z]+)?(?=[ ,;\n]|$)", names.plain),
+    # A sign between two numbers, the letter x among them, so before any word.
     ("a+", r"(?<=[0-9] )[-−–x×*/÷:](?= [0-9])|(?<=[0-9])[x×*/÷:](?=[0-9])", quantities.operator),
+    # Most words: lower case with nothing special behind. Early because it is fast.
+    ("a", r"[a-z]+(?:'[a-z]+)?(?=[ ,;\n]|$)", names.plain),
     # Addresses
     ("a", r"(?:https?://|ftp://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]'*]", names.address),
     ("a0", r"(?<![\w.])[\w.+-]+@[\w-]+(?:\.[\w-]+)+(?<![.-])", names.address),
@@ -257,6 +258,7 @@ _RULES: list[tuple[str, str, Reader]] = [
     ("a", r"[A-Za-z]\+\+(?!\w)|\b[CF]#(?!\w)", names.plus_plus),
     ("+", r"(?<![\w'])'(?:tis|twas|em|til|cause|n)\b'?", _as_written),
     ("a", r"\b[A-Z]+(?:&[A-Z]+)+\b", names.ampersand),
+    ("a", rf"[{_LETTER}]+\(e?s\)", names.optional_plural),
     ("a", rf"[{_LETTER}]+(?:['-][{_LETTER}]+)*", names.word),
     # Signs
     ("+", r"\n[^\S\n]*\n\s*|[\f\u2028\u2029]+", _stop),
