@@ -140,6 +140,7 @@ def speak(
             speaker=speaker,
             rate=rate,
             seed=seed,
+            ssml=ssml,
             pause=pause,
             progress=progress,
         )
@@ -367,18 +368,34 @@ def evaluate(
         Path | None, typer.Option("--data", "-d", help="A prepared corpus, for references.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for table, JSON, HTML and audio.")
+        Path | None, typer.Option("--out", "-o", help="Folder for the report: JSON and HTML.")
     ] = None,
     speaker: SpeakerOption = None,
+    limit: Annotated[
+        int, typer.Option("--limit", help="At most so many sentences, chosen by chance.")
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Of the choice and of the voice.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes that judge.")] = 1,
 ) -> None:
-    """Measure a voice: word errors, predicted opinion scores, speed; with references, distances."""
-    if (texts is None) == (data is None):
-        raise InputError("give either --texts FILE or --data DIR")
+    """Measure a voice: word errors, predicted opinion scores, speed; with references, distances.
+
+    DIR/report.html has spectrograms and players, DIR/report.json all numbers.
+    """
     from glottis.evaluation.run import evaluate as run
 
     with _progress("evaluating") as progress:
-        result = run(voice, texts=texts, data=data, out=out, speaker=speaker, progress=progress)
-    print(result)
+        report = run(
+            voice,
+            texts=texts,
+            data=data,
+            out=out,
+            speaker=speaker,
+            limit=limit,
+            seed=seed,
+            jobs=jobs,
+            progress=progress,
+        )
+    print(report)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -87,6 +87,20 @@ def test_raw_pcm_is_what_the_file_holds(tmp_path, capsysbinary):
     np.testing.assert_allclose(pcm, files.read(tmp_path / "a.wav")[0], atol=1e-4)
 
 
+def test_ssml_is_read_or_left_as_it_is(tmp_path):
+    def seconds(text, *options):
+        assert main(["speak", text, "-o", "a.wav", "--seed", "1", *VOICE, *options]) == 0
+        samples, rate = files.read(tmp_path / "a.wav")
+        return len(samples) / rate
+
+    text = 'Hello <break time="3s"/> there.'
+    assert seconds(f"<speak>{text}</speak>") > 3
+    assert seconds(text, "--ssml") == pytest.approx(seconds(f"<speak>{text}</speak>"))
+    (tmp_path / "a.ssml").write_text(f"<speak>{text}</speak>", encoding="utf-8")
+    assert seconds("a.ssml") == pytest.approx(seconds(f"<speak>{text}</speak>"))
+    assert main(["speak", f"<speak>{text}</speak>", "--plain", "-o", "b.wav", *VOICE]) == 0
+
+
 def test_voices_are_listed(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "voices"
     folder.mkdir()
@@ -146,6 +160,7 @@ SPEAK = ["speak", "Hello.", "-o", "out.wav", *VOICE]
         (["speak", "Hi.", "-o", "out.xyz", *VOICE], ["out.xyz", ".wav, .flac"]),
         (["speak", "Hi.", "-o", "out", *VOICE], ["suffix", ".wav, .flac"]),
         (["speak", "Hi.", "-o", "blocked/out.wav", *VOICE], ["blocked", "cannot write"]),
+        (["speak", "<speak>Hi <break></speak>", *VOICE], ["SSML, line 1", "column"]),
         ([*SPEAK, "--rate", "fast"], ["--rate"]),
         ([*SPEAK, "--spaeker", "x"], ["--spaeker"]),
         (["speka", "Hi."], ["speka"]),

@@ -164,7 +164,6 @@ def test_text_without_words_is_refused(voice, text):
         "a\u0301\u0302\u0303\u0304 b",
         "\udcff\udcfe bytes",
         "<b>bold</b> & <i>",
-        "<speak>",
         "x" * 2000,
         "word" * 50 + "\n" + "?" * 500,
         "1" * 400,
@@ -309,3 +308,45 @@ def test_memory_of_many_calls_does_not_grow(voice):
     for i in range(200):
         voice.speak("The same sentence again.", seed=i)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+SSML = """<speak>
+  <mark name="begin"/>Hello <mark name="here"/>world.<break time="700ms"/>
+  <prosody rate="50%">Slow words.</prosody> Fast words.<mark name="end"/><break time="1s"/>
+</speak>"""
+
+
+def test_ssml_breaks_are_silence_and_marks_have_times(voice):
+    speech = voice.speak(SSML, seed=0)
+    words = {word.text: word for word in speech.words}
+    marks = {mark.text: mark for mark in speech.marks if mark.kind == "mark"}
+    assert all(mark.start == mark.end for mark in marks.values())
+    assert marks["begin"].start == pytest.approx(words["Hello"].start)
+    assert marks["here"].start == pytest.approx(words["world"].start)
+    first, slow, fast = (mark for mark in speech.marks if mark.kind == "sentence")
+    assert slow.start - first.end == pytest.approx(0.7, abs=1e-3)
+    assert marks["end"].start == pytest.approx(fast.end)
+    assert speech.duration - fast.end == pytest.approx(1, abs=1e-3)
+    assert not speech.samples[-voice.sample_rate + 10 :].any()
+    assert words["Slow"].end - words["Slow"].start > 1.4 * (words["Fast"].end - words["Fast"].start)
+
+
+def test_ssml_streamed_is_the_same_as_whole(voice):
+    whole = voice.speak(SSML, seed=0)
+    chunks = list(voice.stream(SSML, seed=0))
+    np.testing.assert_array_equal(np.concatenate([c.samples for c in chunks]), whole.samples)
+    assert type(whole).join(chunks).marks == whole.marks
+
+
+def test_ssml_that_is_damaged_or_silent_is_refused(voice):
+    with pytest.raises(InputError, match="line 1, column"):
+        voice.stream("<speak>")
+    for silent in ("<speak/>", '<speak><break time="1s"/><mark name="a"/></speak>'):
+        with pytest.raises(InputError, match="nothing to say"):
+            voice.stream(silent)
+
+
+def test_phonemes_can_be_given_in_any_text(voice):
+    given, plain = (voice.speak(t, seed=0, noise_scale=0) for t in ("[[kˈæt]].", "Cat."))
+    assert [p.text for p in given.phonemes] == ["k", "ˈæ", "t"]
+    np.testing.assert_array_equal(given.samples, plain.samples)

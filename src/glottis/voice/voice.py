@@ -19,7 +19,8 @@ from glottis.audio.limiter import limit
 from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
 from glottis.voice.description import check_graph, read_description
-from glottis.voice.pieces import cut_phonemes, cut_text, paragraphs
+from glottis.voice.pieces import cut_phonemes
+from glottis.voice.plan import Part, Say, Silence, plan
 from glottis.voice.speech import Mark, Speech
 
 Array = NDArray[np.float32]
@@ -36,20 +37,18 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A sentence and the silence after it, in seconds."""
-
-    text: str
-    pause: float
-
-
-@dataclass(frozen=True)
 class _Manner:
     """How to speak: what goes into the graph beside the phonemes."""
 
     speaker: int
-    scales: Array
+    noise_scale: float
+    length_scale: float
+    noise_w: float
     seed: int
+
+    def at(self, rate: float) -> _Manner:
+        """The same, ``rate`` times as fast."""
+        return replace(self, length_scale=self.length_scale / rate)
 
 
 class Voice:
@@ -147,11 +146,12 @@ class Voice:
         noise_w: float | None = None,
         pause: float = 0.25,
         paragraph_pause: float = 0.5,
+        ssml: bool | None = None,
     ) -> Speech:
         """Speak a text of any length.
 
         Args:
-            text: what to say; blank lines separate paragraphs.
+            text: what to say; blank lines separate paragraphs. ``[[dʒˈɪf]]`` gives phonemes.
             speaker: a name from :attr:`speakers`, or its id; the first when left out.
             rate: speed of speaking, 0.25 to 4.
             seed: the same seed gives the same audio (with voices that draw from it); a new one for
@@ -160,9 +160,12 @@ class Voice:
             noise_w: how much its rhythm varies; its own default when left out.
             pause: seconds of silence between sentences.
             paragraph_pause: seconds of silence between paragraphs.
+            ssml: whether ``text`` is SSML (see :mod:`glottis.text.markup`); by default it is if it
+                begins with ``<speak``. Its ``<mark>``s appear in the marks of the speech.
 
         Raises:
-            InputError: nothing to say, a value out of range, or an unknown speaker.
+            InputError: nothing to say, SSML that is not well formed, a value out of range, or an
+                unknown speaker.
         """
         return Speech.join(
             self.stream(
@@ -174,6 +177,7 @@ class Voice:
                 noise_w=noise_w,
                 pause=pause,
                 paragraph_pause=paragraph_pause,
+                ssml=ssml,
             )
         )
 
@@ -188,6 +192,7 @@ class Voice:
         noise_w: float | None = None,
         pause: float = 0.25,
         paragraph_pause: float = 0.5,
+        ssml: bool | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[Speech]:
         """Speak sentence by sentence: each chunk is a sentence and the silence before it.
@@ -197,8 +202,9 @@ class Voice:
         in which nothing can be said when that is known.
         """
         manner = self._manner(speaker, rate, seed, noise_scale, noise_w)
-        parts = self._parts(
+        parts = self._plan(
             text,
+            ssml,
             _seconds("pause", pause),
             _seconds("paragraph_pause", paragraph_pause),
         )
@@ -224,12 +230,15 @@ class Voice:
         elif not self._seeded:
             _log.warning("%s draws its noise by itself; the seed has no effect", self.name)
         own = self._description
-        scales = (
-            own.noise_scale if noise_scale is None else _scale("noise_scale", noise_scale),
-            own.length_scale / rate,
-            own.noise_w if noise_w is None else _scale("noise_w", noise_w),
+        return _Manner(
+            speaker=self._speaker(speaker),
+            noise_scale=own.noise_scale
+            if noise_scale is None
+            else _scale("noise_scale", noise_scale),
+            length_scale=own.length_scale / rate,
+            noise_w=own.noise_w if noise_w is None else _scale("noise_w", noise_w),
+            seed=int(seed),
         )
-        return _Manner(self._speaker(speaker), np.array(scales, dtype=np.float32), int(seed))
 
     def _speaker(self, speaker: str | int | None) -> int:
         known = self._description.speakers
@@ -251,56 +260,65 @@ class Voice:
             f"Speakers: {', '.join(names[:10])}{more}"
         )
 
-    def _parts(self, text: str, pause: float, paragraph_pause: float) -> list[_Part]:
+    def _plan(
+        self, text: str, ssml: bool | None, pause: float, paragraph_pause: float
+    ) -> list[Part]:
         if not isinstance(text, str):
             raise InputError(f"the text must be str, not {type(text).__name__}")
         # Undecodable bytes of a command line arrive as lone surrogates, which no encoder takes.
         text = text.encode("utf-8", "ignore").decode("utf-8")
-        parts: list[_Part] = []
-        for paragraph in paragraphs(text):
-            sentences = [s for s in self._front_end.sentences(paragraph) if s.strip()]
-            for sentence in sentences:
-                cuts = list(cut_text(sentence))
-                parts += [_Part(cut, 0.0) for cut in cuts[:-1]]
-                parts.append(_Part(cuts[-1], pause))
-            if sentences:
-                parts[-1] = _Part(parts[-1].text, paragraph_pause)
-        if not parts:
+        parts = plan(text, self._front_end, ssml=ssml, pause=pause, paragraph_pause=paragraph_pause)
+        if not any(isinstance(part, Say) and part.text.strip() for part in parts):
             raise InputError("the text is empty: there is nothing to say")
-        parts[-1] = _Part(parts[-1].text, 0.0)
         return parts
 
     def _stream(
         self,
-        parts: Sequence[_Part],
+        parts: Sequence[Part],
         manner: _Manner,
         progress: Callable[[int, int], None] | None,
     ) -> Iterator[Speech]:
         pieces = 0
-        # Silence is due only once something was said before it and something follows it.
-        silence: float | None = None
+        said = False
+        # Silence that is due before what is said next, and marks that fall into it.
+        silence = 0.0
+        waiting: list[tuple[str, float]] = []
+        # A pause of a sentence gives way to a break, and is due only if something follows.
+        pause = 0.0
         for done, part in enumerate(parts, 1):
-            utterance = self._front_end.analyse(part.text)
-            if self._sayable(utterance.phonemes):
-                speech, pieces = self._sentence(utterance, manner, pieces)
-                yield self._after_silence(speech, silence) if silence else speech
-                silence = 0.0
-            elif part.text.strip():
-                _log.warning("nothing to say in %r; it is skipped", part.text.strip()[:80])
-            if silence is not None:
-                silence = max(silence, part.pause)
+            if isinstance(part, Silence):
+                silence, pause = silence + part.seconds, 0.0
+            else:
+                utterance = self._front_end.analyse(part.text)
+                if self._sayable(utterance.phonemes):
+                    speech, pieces = self._sentence(part, utterance, manner, pieces)
+                    yield self._after_silence(speech, silence + pause, waiting)
+                    said, silence, pause, waiting = True, 0.0, part.pause, []
+                else:
+                    if part.text.strip():
+                        _log.warning("nothing to say in %r; skipped", part.text.strip()[:80])
+                    waiting += [(name, silence + pause) for name, _ in part.marks]
+                    pause = max(pause, part.pause) if said else 0.0
             if progress is not None:
                 progress(done, len(parts))
-        if silence is None:
-            shown = " ".join(part.text.strip() for part in parts)
+        if not said:
+            shown = " ".join(part.text.strip() for part in parts if isinstance(part, Say))
             raise InputError(
                 f"the voice {self.name} ({self.language}) can say nothing of "
                 f"{shown[:40] + '...' if len(shown) > 40 else shown!r}: it holds no words"
             )
+        if silence or waiting:
+            empty = Speech(np.zeros(0, np.float32), self.sample_rate)
+            yield self._after_silence(empty, silence, waiting)
 
-    def _after_silence(self, speech: Speech, seconds: float) -> Speech:
+    def _after_silence(
+        self, speech: Speech, seconds: float, waiting: Sequence[tuple[str, float]]
+    ) -> Speech:
+        if not seconds and not waiting:
+            return speech
+        marks = tuple(Mark("mark", name, at, at) for name, at in waiting)
         silence = np.zeros(round(seconds * self.sample_rate), np.float32)
-        joined = Speech.join([Speech(silence, self.sample_rate), speech])
+        joined = Speech.join([Speech(silence, self.sample_rate, marks), speech])
         return replace(joined, text=speech.text)
 
     def _sayable(self, phonemes: Sequence[str]) -> bool:
@@ -312,7 +330,9 @@ class Voice:
             for phoneme in phonemes
         )
 
-    def _sentence(self, utterance: Utterance, manner: _Manner, pieces: int) -> tuple[Speech, int]:
+    def _sentence(
+        self, part: Say, utterance: Utterance, manner: _Manner, pieces: int
+    ) -> tuple[Speech, int]:
         """Speak one utterance; ``pieces`` counts what the graph has spoken of this text."""
         audio: list[Array] = []
         times: list[tuple[float, float]] = []
@@ -322,8 +342,8 @@ class Voice:
             if self._sayable(phonemes):
                 # Every piece needs a noise of its own.
                 seed = (manner.seed + pieces * 0x9E3779B97F4A7C15) & (2**63 - 1)
-                last = end == len(utterance.phonemes)
-                spoken, spans = self._run(phonemes, "." if last else ",", manner, seed)
+                stop = "." if part.ended and end == len(utterance.phonemes) else ","
+                spoken, spans = self._run(phonemes, stop, manner.at(part.rate), seed)
                 pieces += 1
             else:
                 spoken, spans = np.zeros(0, np.float32), [(0, 0)] * len(phonemes)
@@ -333,15 +353,19 @@ class Voice:
             ]
             audio.append(spoken)
             samples += len(spoken)
-        marks = [Mark("sentence", utterance.text.strip(), 0.0, samples / self.sample_rate)]
+        text = " ".join(part.text.split())
+        marks = [Mark("sentence", text, 0.0, samples / self.sample_rate)]
         if self._frames:
             marks += _word_marks(utterance, times) + _phoneme_marks(utterance.phonemes, times)
-            marks.sort(key=lambda mark: (mark.start, -mark.end))
+        for name, place in part.marks:
+            words = len(self._front_end.analyse(part.before(place)).words)
+            at = samples / self.sample_rate if place else 0.0
+            if self._frames and words < len(utterance.words):
+                at = times[utterance.words[words].start][0]
+            marks.append(Mark("mark", name, at, at))
+        marks.sort(key=lambda mark: (mark.start, -mark.end))
         speech = Speech(
-            limit(np.concatenate(audio), self.sample_rate),
-            self.sample_rate,
-            tuple(marks),
-            utterance.text.strip(),
+            limit(np.concatenate(audio), self.sample_rate), self.sample_rate, tuple(marks), text
         )
         return speech, pieces
 
@@ -358,7 +382,9 @@ class Voice:
         feeds: dict[str, Any] = {
             "input": ids,
             "input_lengths": np.array([ids.shape[1]], dtype=np.int64),
-            "scales": manner.scales,
+            "scales": np.array(
+                [manner.noise_scale, manner.length_scale, manner.noise_w], dtype=np.float32
+            ),
         }
         if "sid" in self._inputs:
             feeds["sid"] = np.array([manner.speaker], dtype=np.int64)
