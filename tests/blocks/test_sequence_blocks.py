@@ -9,7 +9,7 @@ import torch
 
 from glottis.blocks.blanks import drop_blanks, restore_blanks
 from glottis.blocks.convnext import ConvNeXtStack
-from glottis.blocks.duration import DurationPredictor, duration_loss
+from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.transformer import Distances, RelativeAttention, Transformer
 from glottis.blocks.wavenet import GatedStack
@@ -77,17 +77,35 @@ def test_gated_stack_ignores_padding_and_wants_its_condition() -> None:
         stack(x, torch.ones(1, 1, 9, dtype=torch.bool))
 
 
-def test_duration_loss_counts_real_tokens_only() -> None:
+@pytest.mark.parametrize("kind", ["log", "gamma"])
+def test_duration_loss_counts_real_tokens_only(kind: DurationLoss) -> None:
     durations = torch.tensor([[2, 5, 0], [1, 1, 7]])
     lengths = torch.tensor([2, 3])
     exact = durations.float().clamp_min(1e-2).log()
-    assert float(duration_loss(exact, durations, lengths)) < 1e-10
-    wrong = exact.clone()
-    wrong[0, 2] = math.inf
-    exact[0, 2] = 100.0
-    assert float(duration_loss(exact, durations, lengths)) < 1e-10
+    assert float(duration_loss(exact, durations, lengths, kind)) < 1e-10
+    padded = exact.clone()
+    padded[0, 2] = math.nan
+    assert float(duration_loss(padded, durations, lengths, kind)) < 1e-10
     exact[1, 2] += 0.5
-    assert float(duration_loss(exact, durations, lengths)) == pytest.approx(0.25 / 5)
+    expected = {"log": 0.25, "gamma": math.exp(-0.5) - 1 + 0.5}[kind]
+    assert float(duration_loss(exact, durations, lengths, kind)) == pytest.approx(expected / 5)
+
+
+@pytest.mark.parametrize(("kind", "best"), [("log", 10 ** (1 / 2)), ("gamma", 5.5)])
+def test_what_each_duration_loss_predicts(kind: DurationLoss, best: float) -> None:
+    """Of durations 1 and 10: the geometric mean or the mean."""
+    durations, lengths = torch.tensor([[1], [10]]), torch.tensor([1, 1])
+    guess = torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.LBFGS([guess], max_iter=50)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = duration_loss(guess.expand(2, 1), durations, lengths, kind)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert float(guess.detach().exp()) == pytest.approx(best, rel=1e-3)
 
 
 def test_duration_predictor_is_zero_in_padding() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from glottis.alignment import coverage, diagonality, expand
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
-from glottis.blocks.duration import DurationPredictor, duration_loss
+from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
 from glottis.blocks.transformer import ConvolutionalPrenet, Transformer
@@ -53,6 +53,7 @@ class Config:
     window: int = 4
     duration_channels: int = 256
     duration_dropout: float = 0.1
+    duration_loss: DurationLoss = "gamma"
     duration_weight: float = 1.0
     unit_variance: bool = True
     blocks: int = 12
@@ -246,7 +247,9 @@ class GlowTTS(nn.Module):
         log_likelihood, log_durations, durations, text_lengths = self.align(batch)
         frames = durations.sum()
         nats = -log_likelihood.sum() / frames
-        duration = duration_loss(log_durations, durations, text_lengths)
+        duration = duration_loss(
+            log_durations, durations, text_lengths, self.config.duration_loss
+        )
         loss = nats / self.config.mel.mels + self.config.duration_weight * duration
         return loss, {
             "nats_per_frame": nats,
