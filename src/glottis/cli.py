@@ -381,6 +381,8 @@ def evaluate(
 
     DIR/report.html has spectrograms and players, DIR/report.json all numbers.
     """
+    if (texts is None) == (data is None):
+        raise InputError("give either --texts FILE or --data DIR")
     from glottis.evaluation.run import evaluate as run
 
     with _progress("evaluating") as progress:
