@@ -1,4 +1,4 @@
-"""From durations to frames: which token each frame belongs to, and how sound an alignment looks.
+"""Alignments: searching them, laying tokens out along frames, and how sound they look.
 
 Durations, int64 ``[batch, text]`` in frames, are the whole of a monotonic alignment; the dense 0/1
 path of other toolkits is never needed to use one, only to draw it.
@@ -10,6 +10,90 @@ import torch
 from torch import Tensor
 
 from glottis.errors import InputError
+from glottis.kernels import mas, mas_blocks
+from glottis.likelihood.lattice import GaussianLattice
+
+
+def align(
+    lattice: GaussianLattice,
+    latent: Tensor,
+    frame_lengths: Tensor | None = None,
+    *,
+    noise_scale: float = 0.0,
+    generator: torch.Generator | None = None,
+    block: int | None = None,
+) -> Tensor:
+    """``[batch, channels, frames] -> durations int64 [batch, text]``, the most likely alignment.
+
+    Args:
+        lattice: the tokens' Gaussians, with their ``text_lengths``.
+        latent: ``[batch, channels, frames]``; takes no part in gradients.
+        frame_lengths: integers ``[batch]``; all frames when None.
+        noise_scale: add Gaussian noise to the lattice before the search, this many times the
+            standard deviation of the item's cells, so that early training explores (Kong et al.
+            2023, VITS2, section 2.2: from 0.01, less by 2e-6 a step). 0 for none.
+        generator: draws that noise.
+        block: None makes the whole lattice first, ``[batch, text, frames]``. A number makes and
+            searches it in blocks of so many frames, one item after another: beside one block only
+            one byte a token and frame of a single item is held. Not with noise.
+
+    Raises:
+        InputError: as :func:`glottis.kernels.mas`, and for noise that is negative or with blocks.
+    """
+    if not noise_scale >= 0:
+        raise InputError(f"noise_scale must be 0 or more, not {noise_scale}")
+    with torch.no_grad():
+        if block is not None:
+            if noise_scale or block < 1:
+                raise InputError("blocks must hold at least one frame, and have no noise_scale")
+            return _align_in_blocks(lattice, latent, frame_lengths, block)
+        log_prob = lattice.log_prob(latent, frame_lengths)
+        if noise_scale:
+            spread = noise_scale * _standard_deviation(
+                log_prob, lattice.text_lengths, frame_lengths
+            )
+            noise = torch.randn(log_prob.shape, generator=generator, dtype=log_prob.dtype)
+            log_prob = log_prob + spread * noise.to(log_prob.device)
+        return mas(log_prob, lattice.text_lengths, frame_lengths)
+
+
+def _align_in_blocks(
+    lattice: GaussianLattice, latent: Tensor, frame_lengths: Tensor | None, block: int
+) -> Tensor:
+    batch, _, text = lattice.mean.shape
+    durations = torch.zeros(batch, text, dtype=torch.int64)
+    for item in range(batch):
+        tokens = text if lattice.text_lengths is None else int(lattice.text_lengths[item])
+        frames = latent.shape[2] if frame_lengths is None else int(frame_lengths[item])
+        if not tokens <= frames <= latent.shape[2]:
+            raise InputError(
+                f"batch item {item}: {tokens} tokens cannot be aligned with {frames} of "
+                f"{latent.shape[2]} frames"
+            )
+        blocks = lattice.blocks(latent, item, frames, block)
+        try:
+            found, _ = mas_blocks(
+                ((low, cells.cpu().numpy()) for low, cells in blocks), tokens, frames
+            )
+        except InputError as error:
+            raise InputError(str(error).replace("batch item 0", f"batch item {item}")) from error
+        durations[item, :tokens] = torch.from_numpy(found)
+    return durations.to(latent.device)
+
+
+def _standard_deviation(
+    log_prob: Tensor, text_lengths: Tensor | None, frame_lengths: Tensor | None
+) -> Tensor:
+    """``[batch, 1, 1]``, over the cells inside the lengths; cells outside are zero."""
+    text, frames = log_prob.shape[1:]
+    cells = (text if text_lengths is None else text_lengths.to(log_prob.device)) * (
+        frames if frame_lengths is None else frame_lengths.to(log_prob.device)
+    )
+    count = torch.as_tensor(cells, device=log_prob.device).expand(log_prob.shape[0])[:, None, None]
+    mean = log_prob.sum((1, 2), keepdim=True) / count
+    # Cells outside are zero and each would add the mean's square.
+    squares = (log_prob - mean).square().sum((1, 2), keepdim=True)
+    return ((squares - (text * frames - count) * mean.square()) / count).clamp(min=0).sqrt()
 
 
 def token_indices(durations: Tensor, frames: int | Tensor | None = None) -> Tensor:

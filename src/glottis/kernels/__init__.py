@@ -5,6 +5,6 @@ Every kernel has a reference (numpy, float64, obvious) and fast forms that agree
 numba.
 """
 
-from glottis.kernels.search import mas, mas_path, mas_with_score, soft
+from glottis.kernels.search import mas, mas_blocks, mas_path, mas_with_score, soft
 
-__all__ = ["mas", "mas_path", "mas_with_score", "soft"]
+__all__ = ["mas", "mas_blocks", "mas_path", "mas_with_score", "soft"]

@@ -9,7 +9,7 @@ over directions are apart because only then does the compiler vectorise both.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -93,6 +93,28 @@ def _text_fastest(log_prob, tokens, frames, durations, scores, moved):  # type: 
     if old[tokens] > -np.inf:
         _way_back(moved, tokens, frames, durations)
     return old[tokens]
+
+
+@compiled
+def _begin(scores):  # type: ignore[no-untyped-def]
+    scores[:] = -np.inf
+    scores[0, 0] = 0.0
+
+
+@compiled
+def _block(cells, first, low, tokens, frames, scores, moved):  # type: ignore[no-untyped-def]
+    """The frames from ``first`` on, ``cells[i, token - low]`` for tokens within reach."""
+    unusable = 0
+    for i in range(cells.shape[0]):
+        frame = first + i
+        old, new = scores[frame % 2], scores[(frame + 1) % 2]
+        row = cells[i]
+        unusable += _unusable(row)
+        start, end = max(0, tokens - frames + frame), min(frame + 1, tokens)
+        here, far = start - low, end - low
+        _frame(row[here:far], old[start:], new[start:], moved[frame, start:], 0, far - here)
+        old[0] = -np.inf
+    return unusable
 
 
 @intrinsic
@@ -336,6 +358,24 @@ def search(
                 score[item] = _frames_fastest(cells[item], *rest, tile)
 
     _share(work, batch, log_prob.size, threads)
+    return durations, score
+
+
+def search_blocks(
+    blocks: Iterable[tuple[int, NDArray[np.floating]]], tokens: int, frames: int
+) -> tuple[NDArray[np.int64], float]:
+    """As :func:`glottis.kernels.mas_reference.search_blocks`, one block at a time."""
+    scores = np.empty((2, tokens + 1), dtype=np.float64)
+    moved = np.empty((frames, tokens), dtype=np.uint8)
+    durations = np.zeros(tokens, dtype=np.int64)
+    _begin(scores)
+    done = unusable = 0
+    for low, cells in blocks:
+        unusable += _block(np.ascontiguousarray(cells), done, low, tokens, frames, scores, moved)
+        done += len(cells)
+    score = float(scores[done % 2, tokens]) if not unusable else np.nan
+    if score > -np.inf:
+        _way_back(moved, tokens, frames, durations)
     return durations, score
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +57,23 @@ def search(
             durations[item, token] += 1
             token = came[token, frame]
     return durations, score
+
+
+def search_blocks(
+    blocks: Iterable[tuple[int, NDArray[np.floating]]], tokens: int, frames: int
+) -> tuple[NDArray[np.int64], float]:
+    """``-> (durations [tokens], score)`` of one item whose lattice arrives in blocks of frames.
+
+    Each block is ``(low, cells)`` with ``cells[i, k]`` the score of its frame ``i`` under token
+    ``low + k``; it holds every token from which both ends can be reached in its frames.
+    """
+    whole = np.full((1, tokens, frames), -np.inf)
+    done = 0
+    for low, cells in blocks:
+        whole[0, low : low + cells.shape[1], done : done + len(cells)] = cells.T
+        done += len(cells)
+    durations, score = search(whole, np.array([tokens]), np.array([frames]))
+    return durations[0], float(score[0])
 
 
 def _previous(token: int, frame: int, skippable: NDArray[np.bool_]) -> list[int]:

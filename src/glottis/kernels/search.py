@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -120,6 +121,40 @@ def mas_path(
     if _is_torch(log_prob):
         return _like(path, log_prob).to(log_prob.dtype)
     return _like(path.astype(_to_numpy(log_prob).dtype), log_prob)
+
+
+def mas_blocks(
+    blocks: Iterable[tuple[int, NDArray[Any]]], tokens: int, frames: int, *, kind: str = "auto"
+) -> tuple[NDArray[np.int64], float]:
+    """One item whose lattice is made while it is searched: ``-> (durations [tokens], score)``.
+
+    Args:
+        blocks: in order, ``(low, cells)`` with ``cells`` floating ``[block, width]``: the scores of
+            the next ``block`` frames under the tokens from ``low`` on. A block needs the tokens
+            within reach only: from ``max(0, tokens - frames + j)`` at its first frame ``j`` up to
+            ``min(j, tokens - 1)`` at its last.
+        tokens, frames: the lengths; the blocks hold ``frames`` frames in all.
+        kind: as for :func:`mas`. Beside the blocks ``numba`` keeps one byte a token and frame.
+
+    Raises:
+        InputError: as :func:`mas`, naming batch item 0.
+    """
+    _lengths([tokens], 1, tokens, "text")
+    if tokens > frames:
+        raise InputError(
+            f"batch item 0: {tokens} tokens cannot be aligned with {frames} frames; each token "
+            "needs at least one frame"
+        )
+    if choose("mas_blocks", kind, KINDS, available()) == "numba":
+        from glottis.kernels import mas_numba
+
+        durations, score = mas_numba.search_blocks(blocks, tokens, frames)
+    else:
+        from glottis.kernels import mas_reference
+
+        durations, score = mas_reference.search_blocks(blocks, tokens, frames)
+    _check_scores(np.array([score]))
+    return durations, score
 
 
 def soft(

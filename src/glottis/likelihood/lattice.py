@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -118,10 +119,7 @@ class GaussianLattice(Distribution):
         inside = _inside(frame_lengths, value.shape[2], value.device)
         if inside is not None:
             value = torch.where(inside[:, None, :], value, 0)
-        kinds = [value.dtype, self._mean.dtype, torch.float32]
-        if self._log_scale is not None:
-            kinds.append(self._log_scale.dtype)
-        dtype = torch.float64 if torch.float64 in kinds else torch.float32
+        dtype = self._dtype(value)
         with torch.autocast(value.device.type, enabled=False):
             lattice = self._lattice(value.to(dtype), dtype)
             keep = _both(inside, self._inside)
@@ -129,24 +127,72 @@ class GaussianLattice(Distribution):
                 lattice = torch.where(keep, lattice, 0)
         return lattice.transpose(1, 2)
 
+    def blocks(
+        self, value: Tensor, item: int, frames: int, size: int = 256
+    ) -> Iterator[tuple[int, Tensor]]:
+        """One item's lattice in blocks of ``size`` frames, for a search that never holds it whole.
+
+        ``value`` is ``[batch, channels, frames]``, of which the first ``frames`` of ``item`` are
+        read. Yields ``(low, [block, width])`` for :func:`glottis.kernels.mas_blocks`: only tokens
+        from which both ends can be reached, the corners are not even computed. No gradients.
+        """
+        text = self._mean.shape[2]
+        tokens = text if self.text_lengths is None else int(self.text_lengths[item])
+        with torch.no_grad(), torch.autocast(value.device.type, enabled=False):
+            dtype = self._dtype(value)
+            one = GaussianLattice(
+                self._mean[item : item + 1, :, :tokens],
+                None if self._log_scale is None else self._log_scale[item : item + 1, :, :tokens],
+                validate_args=False,
+            )
+            centre, of_token, right = one._of_tokens(dtype)
+            for first in range(0, frames, size):
+                last = min(first + size, frames)
+                low, high = max(0, tokens - frames + first), min(last, tokens)
+                left, of_frame = one._of_frames(
+                    value[item : item + 1, :, first:last].to(dtype) - centre
+                )
+                near = of_token[:, None, low:high]
+                cells = torch.baddbmm(near, left, right[:, :, low:high])
+                yield low, (cells if of_frame is None else cells + of_frame)[0]
+
+    def _dtype(self, value: Tensor) -> torch.dtype:
+        """float64 when anything is, else float32."""
+        kinds = [value.dtype, self._mean.dtype]
+        if self._log_scale is not None:
+            kinds.append(self._log_scale.dtype)
+        return torch.float64 if torch.float64 in kinds else torch.float32
+
+    # Glow-TTS's four terms: with p = 1 / sigma^2, a token's own term is what needs no frame,
+    # -1/2 sum_d (mu^2 p + log 2 pi sigma^2), and the others are the product of (-z^2 / 2, z) with
+    # (p, mu p). For unit variance -z^2 / 2 is the same for all tokens and needs no product.
+
     def _lattice(self, value: Tensor, dtype: torch.dtype) -> Tensor:
-        """``[batch, frames, text]``; Glow-TTS's four terms, centred, as one product."""
+        """``[batch, frames, text]``."""
+        centre, of_token, right = self._of_tokens(dtype)
+        left, of_frame = self._of_frames(value - centre)
+        product = torch.baddbmm(of_token[:, None, :], left, right)
+        return product if of_frame is None else product + of_frame
+
+    def _of_tokens(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """The centre ``[batch, channels, 1]``, the token's own term and the right factor."""
         mean = self._mean.to(dtype)
         centre = self._centre(mean.detach())
-        mean, value = mean - centre, value - centre
+        mean = mean - centre
         normaliser = mean.shape[1] * math.log(2 * math.pi)
         if self._log_scale is None:
-            of_token = -0.5 * (mean.square().sum(1) + normaliser)
-            of_frame = -0.5 * value.square().sum(1)
-            product = torch.baddbmm(of_token[:, None, :], value.transpose(1, 2), mean)
-            return product + of_frame[:, :, None]
+            return centre, -0.5 * (mean.square().sum(1) + normaliser), mean
         log_scale = self._log_scale.to(dtype)
         precision = (-2 * log_scale).exp()
         weighted = mean * precision
         of_token = -0.5 * ((mean * weighted + 2 * log_scale).sum(1) + normaliser)
-        left = torch.cat([-0.5 * value.square(), value], dim=1).transpose(1, 2)
-        right = torch.cat([precision, weighted], dim=1)
-        return torch.baddbmm(of_token[:, None, :], left, right)
+        return centre, of_token, torch.cat([precision, weighted], dim=1)
+
+    def _of_frames(self, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The left factor and, for unit variance, the frame's own term ``[batch, frames, 1]``."""
+        if self._log_scale is None:
+            return value.transpose(1, 2), -0.5 * value.square().sum(1)[:, :, None]
+        return torch.cat([-0.5 * value.square(), value], dim=1).transpose(1, 2), None
 
     def _centre(self, mean: Tensor) -> Tensor:
         """Each channel's average mean, ``[batch, channels, 1]``; a constant, so no gradient."""
