@@ -36,9 +36,9 @@ _NEVER = {
 }
 # Followed by the rest only before a number ("No. 5") or a roman one.
 _BEFORE_NUMBER = set(
-    "no nos nr p pp vol vols ch chap fig figs sec sect art par ex eq ver op".split()
+    """no nos nr p pp vol vols ch chap fig figs sec sect art par ex eq ver op tel ext apt hwy rm
+    jan feb mar apr jun jul aug sep sept oct nov dec""".split()
 )
-_BEFORE_NUMBER |= set("jan feb mar apr jun jul aug sep sept oct nov dec".split())
 # May end a sentence; they do when what follows starts one.
 _OFTEN = set(
     """etc inc ltd co corp jr sr esq ave blvd rd st mon tue tues wed thu thurs fri a.m p.m a.d b.c
@@ -108,6 +108,12 @@ def stop_ends_sentence(
     if key in _OFTEN or ("." in before and before.replace(".", "").isalpha()):
         return begins and (word != "I" or text[after : after + 3] != " I.")
     return True
+
+
+def starts_sentence(text: str, place: int) -> bool:
+    """Whether the word at ``place`` is one that sentences begin with (The, He, But, ...)."""
+    following = _WORD_AFTER.match(text, place, place + _REACH)
+    return following is not None and following[1].casefold() in _STARTERS
 
 
 def never(language: str) -> frozenset[str]:

@@ -77,7 +77,8 @@ def abbreviation(m: re.Match[str], scene: Scene) -> Spoken:
     """
     written, dot = m["abbr"], m["dot"]
     key = written.casefold()
-    if key not in table.ABBREVIATED or (written.isupper() and len(key) > 2):
+    capitals = written.isupper() and len(key) > 1 and key not in table.ALSO_CAPITALS
+    if key not in table.ABBREVIATED or capitals:
         return None
     before, after = scene.before(m.start()), scene.after(m.end())
     capital, capital_after = written[0].isupper(), bool(re.match(r"\s+[\"']?[A-Z]", after))
@@ -158,11 +159,15 @@ def _roman_value(written: str) -> int:
 
 
 def mixed(m: re.Match[str], scene: Scene) -> Spoken:
+    if re.search(r"-[0-9]+0s$", m[0]):
+        return None  # "mid-1990s"
     return _alphanumeric(m[0], scene)
 
 
 def _alphanumeric(written: str, scene: Scene) -> str:
     """Letters and digits in one word: runs are read by themselves ("MP3", "B2B", "COVID-19")."""
+    if written in table.SPELLINGS:
+        return table.SPELLINGS[written]
     parts = []
     for part in re.findall(r"[^\W\d_]+|[0-9]+(?:\.[0-9]+)?", written):
         if part[0].isdecimal():
@@ -243,9 +248,18 @@ def slash(m: re.Match[str], scene: Scene) -> Spoken:
     around = re.search(r"(\w+)$", scene.before(m.start())), re.match(r"\w+", scene.after(m.end()))
     if not all(around):
         return [Token(m[0], ",")] if scene.after(m.end(), 1).isspace() else []
-    if around[0] and around[0][1].casefold() == "and":
-        return []
+    left, right = around[0][1], around[1][0]  # type: ignore[index]
+    if left.casefold() == "and" or (left.isupper() and right.isupper()):
+        return []  # "and/or", "TCP/IP"
     return "slash"
+
+
+def per(m: re.Match[str], scene: Scene) -> Spoken:
+    """A slash behind an amount and before a unit, "$100/month"."""
+    unit = table.PER.get(m["unit"])
+    if unit is None or not re.search("[0-9]", scene.before(m.start(), 20)):
+        return None
+    return f"per {unit}"
 
 
 def pause(m: re.Match[str], scene: Scene) -> Spoken:

@@ -210,8 +210,10 @@ def measure(m: re.Match[str], scene: Scene) -> Spoken:
 
 def feet_inches(m: re.Match[str], scene: Scene) -> Spoken:
     feet = "foot" if m["ft"] == "1" else "feet"
-    inches = f" {cardinal(int(m['in']))}" if m["in"] else ""
-    return f"{cardinal(int(m['ft']))} {feet}{inches}"
+    words = f"{cardinal(int(m['ft']))} {feet}"
+    if m["in"]:
+        words += f" {cardinal(int(m['in']))}"
+    return [Token(m[0], words), *closing_stop(m, m[0], scene)]
 
 
 def percent(m: re.Match[str], scene: Scene) -> Spoken:

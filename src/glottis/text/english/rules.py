@@ -70,6 +70,10 @@ def _to(m: re.Match[str], scene: Scene) -> Spoken:
     return "to"
 
 
+def _times(m: re.Match[str], scene: Scene) -> Spoken:
+    return "times"
+
+
 def _silent(m: re.Match[str], scene: Scene) -> Spoken:
     return []
 
@@ -191,6 +195,11 @@ _RULES: list[tuple[str, str, Reader]] = [
         quantities.feet_inches,
     ),
     (
+        "0",
+        r"(?<![\w.])(?P<ft>[0-9]{1,3}) ?ft\.? (?P<in>[0-9]{1,2}) ?in(?:\b\.?)",
+        quantities.feet_inches,
+    ),
+    (
         "0+",
         rf"{_N}{_TO}(?P<gap>[ -]?)(?P<unit>{_UNIT})"
         r"(?:/(?P<per>h|hr|s|sec|min|m²|m³|kg|l|L|mi))?(?![^\W_]|[²³])",
@@ -210,7 +219,7 @@ _RULES: list[tuple[str, str, Reader]] = [
     (
         "0",
         r"(?<![\w./])(?P<whole>[0-9]+[ -])?(?P<top>[0-9]{1,4})/(?P<bottom>[0-9]{1,4})"
-        r"(?![\w/]|\.[0-9])",
+        r"(?:th|rd)?(?![\w/]|\.[0-9])",
         quantities.fraction,
     ),
     (
@@ -233,17 +242,17 @@ _RULES: list[tuple[str, str, Reader]] = [
         r"|\b(?:Ph|[A-Z])\.[A-Z](?![\w.])",
         names.dotted,
     ),
+    (
+        "a",
+        r"(?<![\w'.-])(?P<roman>[IVXLCDM]{1,15})(?P<th>th|st|nd|rd)?(?![\w'-]|\.[A-Za-z])",
+        names.roman,
+    ),
     ("a", r"(?<![\w.'-])[A-Z]\.(?=\s|[A-Z][a-z])", names.initial),
     ("a", r"\b(?:w/out|w/o|c/o|w/)(?=\s)", names.sign),
     (
         "a",
         r"(?<![A-Za-z'-])(?P<abbr>[A-Za-z]{1,8})(?:(?P<dot>\.(?![a-z]))|(?!['\w-]))",
         names.abbreviation,
-    ),
-    (
-        "a",
-        r"(?<![\w'.-])(?P<roman>[IVXLCDM]{1,15})(?P<th>th|st|nd|rd)?(?![\w'-]|\.[A-Za-z])",
-        names.roman,
     ),
     (
         "a0",
@@ -272,7 +281,9 @@ _RULES: list[tuple[str, str, Reader]] = [
     ("+", r"--+|—+|(?<=\s)[-–]+(?=\s)|–", _semicolon),
     ("+", r"(?<!\w)[(\[{]|[)\]}](?!\w)|[|\n•▪●·]+(?=\s)", _comma),
     ("+", r"#", names.hash_sign),
+    ("+", r"(?<=\w)/(?P<unit>[a-z]+)\b", names.per),
     ("+", r"(?<=\w)/(?=\w)", names.slash),
+    ("+", r"(?<=\w )\*(?= \w)", _times),
     ("+", rf"(?:{_either(table.SIGNS)})", names.sign),
     ("a", r"[Α-Ωα-ωςϕϑ](?![Α-Ωα-ω])", names.greek),
     ("+", r"[\"'()\[\]{}*_~`|\\/•▪●·\-–¿¡†‡←↑↓⇒\ufffd\u0300-\u036f\s⁰¹⁴-⁹⁺⁻]", _silent),

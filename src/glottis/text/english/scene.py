@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from glottis.text.sentences import stop_ends_sentence
+from glottis.text.sentences import starts_sentence, stop_ends_sentence
 from glottis.text.tokens import Token
 
 
@@ -42,6 +42,8 @@ def closing_stop(m: re.Match[str], written: str, scene: Scene) -> list[Token]:
     closed = m.end() + (rest.end() if rest else 0)
     if scene.after(closed, 8).strip():
         spaced = scene.after(closed, 1).isspace()
-        if not spaced or not stop_ends_sentence(scene.text, m.end() - 1, closed, ".", "en"):
+        if not spaced or not starts_sentence(scene.text, closed):
+            return []
+        if not stop_ends_sentence(scene.text, m.end() - 1, closed, ".", "en"):
             return []
     return [Token("", ".")]

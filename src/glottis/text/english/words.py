@@ -137,6 +137,9 @@ UNITS |= {
     "mAh": ("milliamp-hour", "milliamp-hours"),
     "Ω": ("ohm", "ohms"),
     "kΩ": ("kilohm", "kilohms"),
+    "bn": ("billion", "billion"),
+    "mn": ("million", "million"),
+    "tn": ("trillion", "trillion"),
     "hp": ("horsepower", "horsepower"),
     "psi": ("pound per square inch", "pounds per square inch"),
     "Pa": ("pascal", "pascals"),
@@ -158,6 +161,20 @@ UNITS |= {
     "°": ("degree", "degrees"),
 }
 
+
+# Behind a slash that follows an amount.
+PER = {
+    **{
+        unit: unit
+        for unit in str.split(
+            "second minute hour day week fortnight month quarter year night person head user unit "
+            "piece item share page word mile kilometer meter liter gallon pound ounce acre hectare"
+        )
+    },
+    "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "wk": "week",
+    "mo": "month", "yr": "year", "lb": "pound", "oz": "ounce", "kg": "kilogram", "km": "kilometer",
+    "gal": "gallon", "m": "meter", "l": "liter", "mi": "mile",
+}  # fmt: skip
 
 # Said for the abbreviation wherever it has its full stop.
 ABBREVIATIONS = {
@@ -216,6 +233,8 @@ BEFORE_NUMBER = {
     "rm": ("room", "rooms"), "pt": ("part", "parts"), "ex": ("example", "examples"),
     "approx": ("approximately", "approximately"), "v": ("verse", "verses"),
 }  # fmt: skip
+# Expanded in capitals too; CA. or MS. are other things.
+ALSO_CAPITALS = frozenset({"mr", "mrs", "dr", "jr", "sr", "no", "nos", "vs"})
 ABBREVIATED = {"st", "dr", *ABBREVIATIONS, *BEFORE_NUMBER, *BEFORE_NAME, *AFTER_NAME}
 # Words with a capital that are not the names that abbreviations follow.
 NOT_NAMES = set(
@@ -321,7 +340,8 @@ SHOUTED = set(
 SPELLINGS = {
     "PhD": "P H D", "PhDs": "P H D's", "MSc": "M S C", "BSc": "B S C", "DPhil": "D Phil",
     "iOS": "I O S", "pH": "P H", "OK": "okay", "Ok": "okay", "ok": "okay", "TVs": "T V's",
-    "WiFi": "Wi-Fi", "Wifi": "Wi-Fi", "wifi": "Wi-Fi",
+    "WWI": "World War one", "WWII": "World War two", "WW1": "World War one",
+    "WW2": "World War two", "WiFi": "Wi-Fi", "Wifi": "Wi-Fi", "wifi": "Wi-Fi",
 }  # fmt: skip
 
 # Words in lower case that are not simply said as they stand.
