@@ -140,7 +140,7 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
             self.vocoder = copy.deepcopy(vocoder).export_graph()  # type: ignore[operator]
             for module in list(self.modules()):
                 if parametrize.is_parametrized(module):
-                    for name in list(module.parametrizations):  # type: ignore[arg-type, union-attr]
+                    for name in list(module.parametrizations):  # type: ignore[arg-type]
                         parametrize.remove_parametrizations(module, name)
             self.eval().requires_grad_(False)
 
@@ -163,7 +163,7 @@ def _write_graph(
     names = ["input", "input_lengths", "scales", *(["sid"] if several else []), "seed"]
     example = _example(several, length=24)
     with warnings.catch_warnings():
-        # Tracing warns about every Python number made from a tensor; the check below is what counts.
+        # Tracing warns about every Python number made from a tensor; the check is what counts.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
@@ -252,11 +252,12 @@ def _check(graph: nn.Module, path: Path, several: bool) -> None:
         with torch.no_grad():
             theirs, wanted = graph(*(torch.from_numpy(value) for value in example.values()))
         if not np.array_equal(durations, wanted.numpy()):
-            raise InputError(f"{path.name}: durations of the graph differ from torch's; not written")
+            raise InputError(f"{path.name}: the graph's durations differ from torch's; not written")
         difference = float(np.abs(ours - theirs.numpy()).max())
         if not difference <= TOLERANCE:
             raise InputError(
-                f"{path.name}: the graph's audio differs from torch's by {difference:.2g}; not written"
+                f"{path.name}: the graph's audio differs from torch's by {difference:.2g}; "
+                "not written"
             )
         log.info("%d ids: %d samples, differing from torch by %.1g", length, ours.size, difference)
 

@@ -43,7 +43,8 @@ def test_relative_attention_equals_its_definition() -> None:
     x = torch.randn(1, heads * size, time, dtype=torch.float64)
     mask = torch.ones(1, 1, time, dtype=torch.bool)
     query, key, value = (
-        layer(x).view(heads, size, time) for layer in (attention.query, attention.key, attention.value)
+        layer(x).view(heads, size, time)
+        for layer in (attention.query, attention.key, attention.value)
     )
     out = torch.zeros(heads, size, time, dtype=torch.float64)
     for h in range(heads):

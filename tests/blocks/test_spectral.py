@@ -60,7 +60,11 @@ def test_inverse_undoes_the_transform(speech: torch.Tensor) -> None:
     padding = (size - hop) // 2
     padded = torch.nn.functional.pad(speech.unsqueeze(1), (padding, padding), mode="reflect")
     spectrum = torch.stft(
-        padded.squeeze(1), size, hop, window=torch.hann_window(size), center=False,
+        padded.squeeze(1),
+        size,
+        hop,
+        window=torch.hann_window(size),
+        center=False,
         return_complex=True,
     )
     again = InverseSTFT(size, hop)(spectrum.real, spectrum.imag)

@@ -12,19 +12,19 @@ from glottis.corpus.batches import UtteranceBatch
 from glottis.models.glow_tts import Config, GlowTTS
 
 MEL = MelConfig(mels=8)
-SMALL = dict(
-    symbols=40,
-    channels=16,
-    filter_channels=16,
-    encoder_layers=1,
-    duration_channels=8,
-    blocks=2,
-    block_channels=8,
-    block_layers=2,
-    block_kernel=3,
-    speaker_channels=4,
-    mel=MEL,
-)
+SMALL = {
+    "symbols": 40,
+    "channels": 16,
+    "filter_channels": 16,
+    "encoder_layers": 1,
+    "duration_channels": 8,
+    "blocks": 2,
+    "block_channels": 8,
+    "block_layers": 2,
+    "block_kernel": 3,
+    "speaker_channels": 4,
+    "mel": MEL,
+}
 
 
 def _model(**changes: object) -> GlowTTS:
@@ -100,7 +100,9 @@ def test_likelihood_of_an_utterance_does_not_depend_on_its_batch(
             )
             one, ones, found, _ = model.align(alone)
             torch.testing.assert_close(likelihood[i : i + 1], one, atol=1e-2, rtol=1e-4)
-            torch.testing.assert_close(log_durations[i : i + 1, :tokens], ones, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                log_durations[i : i + 1, :tokens], ones, atol=1e-4, rtol=1e-4
+            )
             assert torch.equal(durations[i : i + 1, :tokens], found)
             assert int(durations[i].sum()) == frames // 2 * 2
     assert lengths.tolist() == [6, 9, 4]
@@ -111,10 +113,12 @@ def test_likelihood_is_the_density_of_its_terms() -> None:
     model = _model(unit_variance=False)
     batch = _batch([16], [5])
     with torch.no_grad():
-        likelihood, _, durations, lengths = model.align(batch)
+        likelihood, _, durations, _ = model.align(batch)
         text_mask = torch.ones(1, 1, 5, dtype=torch.bool)
         mean, log_scale, _ = model.encoder(batch.text, text_mask, None)
-        latent, ladj = model.decoder.call_and_ladj(batch.mel, torch.ones(1, 1, 16, dtype=torch.bool))
+        latent, ladj = model.decoder.call_and_ladj(
+            batch.mel, torch.ones(1, 1, 16, dtype=torch.bool)
+        )
         index = torch.repeat_interleave(torch.arange(5), durations[0])
         density = torch.distributions.Normal(mean[..., index], log_scale[..., index].exp())
         expected = density.log_prob(latent).sum() + ladj[0]
@@ -171,7 +175,8 @@ def test_several_speakers_must_be_told_apart() -> None:
         model.synthesize(batch.text, batch.text_lengths)
     means = [
         model.decoder.inverse(
-            torch.zeros(1, MEL.mels, 8), torch.ones(1, 1, 8, dtype=torch.bool),
+            torch.zeros(1, MEL.mels, 8),
+            torch.ones(1, 1, 8, dtype=torch.bool),
             model._speaker(torch.tensor([s])),
         )
         for s in (0, 1)

@@ -18,8 +18,15 @@ def _model() -> Vocos:
     torch.manual_seed(0)
     return Vocos(
         Config(
-            channels=16, hidden=32, layers=2, adversarial_from=3, periods=(2, 3),
-            period_channels=(4, 8), resolutions=(256,), resolution_channels=4, mel=MEL,
+            channels=16,
+            hidden=32,
+            layers=2,
+            adversarial_from=3,
+            periods=(2, 3),
+            period_channels=(4, 8),
+            resolutions=(256,),
+            resolution_channels=4,
+            mel=MEL,
         )
     )
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from small_recipes import GLOW, TRAINING, VOCOS
 from glottis.config import build
 from glottis.errors import InputError
 from glottis.models.glow_tts import GlowTTS
 from glottis.training.config import Recipe
 from glottis.training.run import list_recipes, read_recipe, run, train
+from small_recipes import GLOW, TRAINING, VOCOS
 
 
 def _recipe(model: str, **changes: Any) -> Recipe:
@@ -112,7 +112,8 @@ def test_another_network_does_not_continue_a_run(data: Path, tmp_path: Path) -> 
 def test_weights_of_another_run_start_a_new_one(data: Path, tmp_path: Path) -> None:
     first = run(_recipe("vocos"), [data], tmp_path / "first")
     again = run(
-        _recipe("vocos", initialize=str(first), learning_rate=0.0, max_steps=1), [data],
+        _recipe("vocos", initialize=str(first), learning_rate=0.0, max_steps=1),
+        [data],
         tmp_path / "again",
     )
     ours, theirs = (load_file(f / "model.safetensors") for f in (first, again))

@@ -19,7 +19,7 @@ Judged = tuple[Tensor, list[Tensor]]
 
 
 class PeriodDiscriminator(nn.Module):
-    """Looks at every ``period``-th sample: audio folded to ``[batch, 1, time / period, period]``."""
+    """Looks at every ``period``-th sample: audio as ``[batch, 1, time / period, period]``."""
 
     def __init__(self, period: int, channels: Sequence[int], kernel_size: int = 5, stride: int = 3):
         super().__init__()

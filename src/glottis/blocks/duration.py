@@ -11,7 +11,8 @@ from glottis.blocks.transformer import ChannelNorm
 
 
 class DurationPredictor(nn.Module):
-    """Two convolutions over hidden text: ``[batch, channels, text]`` -> log frames ``[batch, text]``.
+    """Two convolutions over hidden text: ``[batch, channels, text]`` -> log frames
+    ``[batch, text]``.
 
     ``mask`` bool ``[batch, 1, text]``; the result is zero outside it.
     """
@@ -46,9 +47,9 @@ def duration_loss(
     ``log``: the mean squared error of log durations (Glow-TTS, eq. 8). Its best answer is the
     geometric mean, so sums of predictions come out short, by half when durations vary as much as
     those of early alignments do; the authors round every token up to make up for it.
-    ``gamma``: the deviance of a gamma distribution, ``d / mean - 1 - log(d / mean)``, the likelihood
-    for positive quantities with a constant relative spread (McCullagh & Nelder 1989, section
-    8.3). Its best answer is the mean, so sums are right.
+    ``gamma``: the deviance of a gamma distribution, ``d / mean - 1 - log(d / mean)``, the
+    likelihood for positive quantities with a constant relative spread (McCullagh & Nelder 1989,
+    section 8.3). Its best answer is the mean, so sums are right.
 
     Args:
         log_predicted: ``[batch, text]``, log frames.

@@ -41,7 +41,9 @@ def normal_from_seed(seed: Tensor, frames: int | Tensor, channels: int) -> Tenso
     Frame ``t`` does not depend on ``frames``. ``seed`` is int64 ``[1]``; ``channels`` is even.
     """
     steps = torch.arange(frames, device=seed.device)  # type: ignore[arg-type]
-    index = steps[None, :] * (channels // 2) + torch.arange(channels // 2, device=seed.device)[:, None]
+    index = (
+        steps[None, :] * (channels // 2) + torch.arange(channels // 2, device=seed.device)[:, None]
+    )
     radius = torch.sqrt(-2.0 * torch.log(uniform_from_seed(seed, index, 0)))
     angle = 2.0 * math.pi * uniform_from_seed(seed, index, 1)
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=0).unsqueeze(0)

@@ -31,12 +31,12 @@ class ChannelNorm(nn.Module):
 class Distances(NamedTuple):
     """Who is how far from whom, the same for every layer.
 
-    ``index`` int64 ``[time, time]``: ``j - i + window``, clamped into the relative tables;
+    ``entry`` int64 ``[time, time]``: ``j - i + window``, clamped into the relative tables;
     ``inside`` bool ``[time, time]``: whether it was inside; ``band`` int64
     ``[time, 2 window + 1]``: the neighbours of each step in a sequence padded by ``window``.
     """
 
-    index: Tensor
+    entry: Tensor
     inside: Tensor
     band: Tensor
 
@@ -82,7 +82,7 @@ class RelativeAttention(nn.Module):
         query = query / math.sqrt(self.size)
         scores = query @ key.transpose(2, 3)
         near = query @ self.relative_key.to(query.dtype).T
-        index = distances.index.expand(batch, self.heads, time, time)
+        index = distances.entry.expand(batch, self.heads, time, time)
         scores = scores + torch.where(distances.inside, near.gather(3, index), 0.0)
         scores = scores.masked_fill(~mask.unsqueeze(1), -1e4)
         weights = self.dropout(scores.softmax(-1))

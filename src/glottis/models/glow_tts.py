@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +33,10 @@ from glottis.likelihood.lattice import GaussianLattice
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes in channels. ``blanks`` keeps the pads between phonemes as states of their own: finer,
-    but each takes at least one frame, which fast speech does not have. ``symbols`` and ``speakers`` are counts; one speaker has no embedding.
+    """Sizes in channels. ``symbols`` and ``speakers`` are counts; one speaker has no embedding.
+
+    ``blanks`` keeps the pads between phonemes as states of their own: finer, but each takes at
+    least one frame, which fast speech does not have.
 
     ``unit_variance`` fixes the prior's scale to 1, as the released code does. ``squeeze`` frames
     are stacked into channels before the flow. ``group`` is the size of the 1x1 convolutions.
@@ -112,7 +115,7 @@ class Encoder(nn.Module):
 
 
 class CouplingNetwork(nn.Module):
-    """What decides a coupling: a gated stack between two projections, the last one zero at first."""
+    """What decides a coupling: a gated stack between two projections, the last zero at first."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -155,7 +158,7 @@ class Decoder(nn.Module):
         """Log-mels to latents, and ``log|det dz/dx|`` ``[batch]`` in nats."""
         x, mask = self._stack(x), mask[..., :: self.squeeze]
         total = x.new_zeros(len(x))
-        for norm, mixer, coupling in zip(self.norms, self.mixers, self.couplings, strict=True):
+        for norm, mixer, coupling in self._layers():
             x, ladj = norm.call_and_ladj(x, mask)
             total = total + ladj
             x, ladj = mixer.call_and_ladj(x, mask)
@@ -167,11 +170,14 @@ class Decoder(nn.Module):
     def inverse(self, z: Tensor, mask: Tensor, speaker: Tensor | None = None) -> Tensor:
         """Latents to log-mels."""
         z, mask = self._stack(z), mask[..., :: self.squeeze]
-        layers = list(zip(self.norms, self.mixers, self.couplings, strict=True))
-        for norm, mixer, coupling in reversed(layers):
+        for norm, mixer, coupling in reversed(self._layers()):
             z = coupling.inverse(z, mask, speaker)
             z = norm.inverse(mixer.inverse(z, mask), mask)
         return self._unstack(z)
+
+    def _layers(self) -> list[tuple[ActNorm, InvertibleConv1x1, AffineCoupling]]:
+        layers = zip(self.norms, self.mixers, self.couplings, strict=True)
+        return cast("list[tuple[ActNorm, InvertibleConv1x1, AffineCoupling]]", list(layers))
 
     def _stack(self, x: Tensor) -> Tensor:
         return torch.cat([x[..., i :: self.squeeze] for i in range(self.squeeze)], dim=1)
@@ -247,9 +253,7 @@ class GlowTTS(nn.Module):
         log_likelihood, log_durations, durations, text_lengths = self.align(batch)
         frames = durations.sum()
         nats = -log_likelihood.sum() / frames
-        duration = duration_loss(
-            log_durations, durations, text_lengths, self.config.duration_loss
-        )
+        duration = duration_loss(log_durations, durations, text_lengths, self.config.duration_loss)
         loss = nats / self.config.mel.mels + self.config.duration_weight * duration
         return loss, {
             "nats_per_frame": nats,
@@ -342,11 +346,11 @@ class GlowTTS(nn.Module):
         _, _, durations, _ = self.align(one)
         frames = torch.arange(int(durations.sum()), device=durations.device)
         ends = durations[0].cumsum(0)
-        path = (frames[None, :] < ends[:, None]) & (frames[None, :] >= (ends - durations[0])[:, None])
-        generator = torch.Generator().manual_seed(0)
-        mel, _, _ = self.synthesize(
-            one.text, one.text_lengths, one.speaker, generator=generator
+        path = (frames[None, :] < ends[:, None]) & (
+            frames[None, :] >= (ends - durations[0])[:, None]
         )
+        generator = torch.Generator().manual_seed(0)
+        mel, _, _ = self.synthesize(one.text, one.text_lengths, one.speaker, generator=generator)
         return {"alignment": path, "mel_recording": one.mel[0], "mel_sample": mel[0]}
 
     def export_graph(self) -> nn.Module:
@@ -358,18 +362,23 @@ class AcousticGraph(nn.Module):
     """Ids to log-mels for one sentence, with noise drawn from a seed.
 
     ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
-    (temperature, length scale, unused), ``speaker`` int64 ``[1]`` or None, ``seed`` int64 ``[1]`` ->
-    log-mels ``[1, mels, frames]`` and durations int64 ``[1, text]``.
+    (temperature, length scale, unused), ``speaker`` int64 ``[1]`` or None, ``seed`` int64 ``[1]``
+    -> log-mels ``[1, mels, frames]`` and durations int64 ``[1, text]``.
     """
 
     def __init__(self, model: GlowTTS) -> None:
         super().__init__()
         self.model = model
-        for mixer in model.decoder.mixers:
+        for _, mixer, _ in model.decoder._layers():
             mixer.store_inverse()
 
     def forward(
-        self, text: Tensor, text_lengths: Tensor, scales: Tensor, speaker: Tensor | None, seed: Tensor
+        self,
+        text: Tensor,
+        text_lengths: Tensor,
+        scales: Tensor,
+        speaker: Tensor | None,
+        seed: Tensor,
     ) -> tuple[Tensor, Tensor]:
         model = self.model
         given = model._speaker(speaker)

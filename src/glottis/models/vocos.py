@@ -1,6 +1,7 @@
 """Vocos: a ConvNeXt stack that predicts a short-time spectrum, inverted to audio.
 
-Source: Siuzdak 2023, "Vocos: Closing the gap between time-domain and Fourier-based neural vocoders".
+Source: Siuzdak 2023, "Vocos: Closing the gap between time-domain and Fourier-based neural
+vocoders".
 Trained first with spectral losses alone, which is quick and stable on a CPU, then with small
 multi-period and multi-resolution discriminators (from ``adversarial_from`` steps on).
 """
@@ -78,9 +79,7 @@ class Vocos(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.stack = ConvNeXtStack(
-            config.mel.mels, config.channels, config.hidden, config.layers
-        )
+        self.stack = ConvNeXtStack(config.mel.mels, config.channels, config.hidden, config.layers)
         self.head = SpectrumHead(config.channels, config.mel.fft_size, config.mel.hop)
         self.log_mel = LogMel(config.mel)
         self.spectral_loss = SpectralLoss()
@@ -100,7 +99,9 @@ class Vocos(nn.Module):
             "discriminator": list(self.discriminators.parameters()),
         }
 
-    def steps(self, batch: WindowBatch, step: int) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+    def steps(
+        self, batch: WindowBatch, step: int
+    ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """Losses of one batch; the discriminators join from ``adversarial_from`` on."""
         config = self.config
         predicted = self(batch.mel)
@@ -134,7 +135,7 @@ class Vocos(nn.Module):
         }
 
     def export_graph(self) -> nn.Module:
-        """The network in operations that ONNX has: ``[batch, mels, frames]`` -> ``[batch, samples]``."""
+        """In operations that ONNX has: ``[batch, mels, frames]`` -> ``[batch, samples]``."""
         self.head.inverse.products = True
         return nn.Sequential(self.stack, self.head)
 

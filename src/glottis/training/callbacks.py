@@ -65,7 +65,11 @@ class Pictures(Callback):
         self.batch: Any = None
 
     def on_validation_batch_start(
-        self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int,
+        self,
+        trainer: lightning.Trainer,
+        pl_module: Any,
+        batch: Any,
+        batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         if batch_idx == 0:
@@ -111,8 +115,13 @@ class Progress(Callback):
             now = time.monotonic()
             speed = (pl_module.step - self.step) / max(1e-9, now - self.time)
             self.time, self.step = now, pl_module.step
-            log.info("step %d of %d, %.2f steps/s, epoch %d",
-                     pl_module.step, pl_module.config.max_steps, speed, pl_module.position[0])
+            log.info(
+                "step %d of %d, %.2f steps/s, epoch %d",
+                pl_module.step,
+                pl_module.config.max_steps,
+                speed,
+                pl_module.position[0],
+            )
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
@@ -121,8 +130,11 @@ class Progress(Callback):
                 for key, value in trainer.callback_metrics.items()
                 if key.startswith("test/")
             }
-            log.info("held out at step %d: %s", pl_module.step,
-                     ", ".join(f"{key[5:]} {value:.4f}" for key, value in values.items()))
+            log.info(
+                "held out at step %d: %s",
+                pl_module.step,
+                ", ".join(f"{key[5:]} {value:.4f}" for key, value in values.items()),
+            )
 
 
 def draw(array: np.ndarray, path: Path, title: str) -> np.ndarray:

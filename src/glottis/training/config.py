@@ -46,8 +46,17 @@ class TrainingConfig:
     initialize: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "window_frames", "devices", "nodes", "buckets",
-                     "log_every", "validate_every", "checkpoint_every"):
+        for name in (
+            "max_steps",
+            "batch_size",
+            "window_frames",
+            "devices",
+            "nodes",
+            "buckets",
+            "log_every",
+            "validate_every",
+            "checkpoint_every",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.workers not in (0, 1):

@@ -1,8 +1,8 @@
 """Batches for training: Lhotse samplers over prepared corpora, resumable to the batch.
 
-Which cuts make batch ``n`` of epoch ``e`` depends on the seed and ``(e, n)`` alone, and which window
-is taken from a cut on the seed, the epoch and the cut, so that a resumed run sees what an unbroken
-one would have seen, and several processes together what one would have.
+Which cuts make batch ``n`` of epoch ``e`` depends on the seed and ``(e, n)`` alone, and which
+window is taken from a cut on the seed, the epoch and the cut, so that a resumed run sees what an
+unbroken one would have seen, and several processes together what one would have.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from glottis.corpus import Prepared, load_audio, load_mel
 from glottis.corpus.batches import UtteranceBatch, WindowBatch, pad
+from glottis.corpus.prepared import Split
 from glottis.errors import InputError
 from glottis.text.symbols import Symbols
 from glottis.training.config import TrainingConfig
@@ -43,7 +44,7 @@ class Batches(IterableDataset):
     def __init__(
         self,
         corpus: Prepared,
-        split: str,
+        split: Split,
         kind: str,
         config: TrainingConfig,
         *,
@@ -108,10 +109,7 @@ class Batches(IterableDataset):
             return self._windows(list(cuts), names, speaker, epoch)
         assert self.symbols is not None
         text, text_lengths = pad(
-            [
-                torch.tensor(self.symbols.ids(cut.supervisions[0].custom["phonemes"]))
-                for cut in cuts
-            ]
+            [torch.tensor(self.symbols.ids(cut.supervisions[0].custom["phonemes"])) for cut in cuts]
         )
         mel, mel_lengths = pad([torch.from_numpy(load_mel(cut)) for cut in cuts])
         return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
@@ -157,7 +155,7 @@ class Data(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         return self._loader("test", once=True)
 
-    def _loader(self, split: str, once: bool) -> DataLoader:
+    def _loader(self, split: Split, once: bool) -> DataLoader:
         batches = Batches(
             self.corpus,
             split,

@@ -25,6 +25,9 @@ from glottis.training.config import Recipe
 
 log = logging.getLogger("glottis.training")
 
+PRECISIONS: dict[str, Any] = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "16-mixed"}
+"""Lightning's names for ours."""
+
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a shipped recipe (``"glow_tts/small"``) or a YAML file, and apply overrides.
@@ -141,7 +144,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
         devices=config.devices,
         num_nodes=config.nodes,
         strategy=_strategy(several, adversarial),
-        precision={"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "16-mixed"}[config.precision],
+        precision=PRECISIONS[config.precision],
         max_epochs=-1,
         logger=TensorBoardLogger(folder, name=None, version=""),
         callbacks=[
@@ -158,8 +161,12 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
         use_distributed_sampler=False,
     )
     parameters = sum(p.numel() for p in model.parameters())
-    log.info("training %s: %.2f M parameters on %s", recipe.model, parameters / 1e6,
-             ", ".join(map(str, data)))
+    log.info(
+        "training %s: %.2f M parameters on %s",
+        recipe.model,
+        parameters / 1e6,
+        ", ".join(map(str, data)),
+    )
     trainer.fit(
         task, datamodule=module, ckpt_path=state if state.exists() else None, weights_only=True
     )
@@ -193,8 +200,12 @@ def load_weights(model: Any, path: Path) -> None:
     model.load_state_dict(fitting, strict=False)
     left = sorted(set(own) - set(fitting))
     if left:
-        log.warning("%d weights are not in %s and start anew: %s", len(left), file,
-                    ", ".join(left[:5]) + (" ..." if len(left) > 5 else ""))
+        log.warning(
+            "%d weights are not in %s and start anew: %s",
+            len(left),
+            file,
+            ", ".join(left[:5]) + (" ..." if len(left) > 5 else ""),
+        )
 
 
 def _strategy(several: bool, adversarial: bool) -> str:

@@ -63,15 +63,23 @@ class Task(lightning.LightningModule):
             for other in optimizers.values():
                 other.zero_grad(set_to_none=True)
             if not self._everywhere(torch.isfinite(loss.detach())):
-                log.warning("step %d: %s loss is not finite; batch skipped: %s",
-                            self.step, name, ", ".join(batch.names))
+                log.warning(
+                    "step %d: %s loss is not finite; batch skipped: %s",
+                    self.step,
+                    name,
+                    ", ".join(batch.names),
+                )
                 break
             self.manual_backward(loss)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
             if not self._everywhere(torch.isfinite(norm)):
-                log.warning("step %d: %s gradient is not finite; batch skipped: %s",
-                            self.step, name, ", ".join(batch.names))
+                log.warning(
+                    "step %d: %s gradient is not finite; batch skipped: %s",
+                    self.step,
+                    name,
+                    ", ".join(batch.names),
+                )
                 break
             optimizer.step()
             schedules[name].step()
@@ -88,11 +96,17 @@ class Task(lightning.LightningModule):
 
     def validation_step(self, loaded: tuple[Any, Any], index: int) -> None:
         batch, _ = loaded
-        averaged = self.average.module if self.step else self.model
+        averaged: Any = self.average.module if self.step else self.model
         for key, value in averaged.validate(batch).items():
             # Each step's mean goes to the epoch's mean, weighted by the number of utterances.
-            self.log(f"test/{key}", value, on_epoch=True, sync_dist=True,
-                     batch_size=len(batch.names), logger=False)
+            self.log(
+                f"test/{key}",
+                value,
+                on_epoch=True,
+                sync_dist=True,
+                batch_size=len(batch.names),
+                logger=False,
+            )
 
     def on_validation_epoch_end(self) -> None:
         self._write(
@@ -129,11 +143,13 @@ class Task(lightning.LightningModule):
             self.logger.log_metrics(numbers, step=self.step)
 
     def _everywhere(self, condition: Tensor) -> bool:
-        """Whether the condition holds in every process: one that skips alone would hang the rest."""
+        """Whether the condition holds in every process: one that skips alone hangs the rest."""
         if self.trainer.world_size == 1:
             return bool(condition)
-        return bool(self.trainer.strategy.reduce(condition.float(), reduce_op="sum")
-                    == self.trainer.world_size)
+        return bool(
+            self.trainer.strategy.reduce(condition.float(), reduce_op="sum")
+            == self.trainer.world_size
+        )
 
 
 def _as_list(value: Any) -> list[Any]:
