@@ -39,6 +39,8 @@ _BEFORE_NUMBER = set(
     """no nos nr p pp vol vols ch chap fig figs sec sect art par ex eq ver op tel ext apt hwy rm
     jan feb mar apr jun jul aug sep sept oct nov dec""".split()
 )
+# Languages that write "3." for the third.
+_DOTTED_ORDINALS = frozenset("de da nb no fi cs sk pl hu hr sl et lv lt is tr lb".split())
 # May end a sentence; they do when what follows starts one.
 _OFTEN = set(
     """etc inc ltd co corp jr sr esq ave blvd rd st mon tue tues wed thu thurs fri a.m p.m a.d b.c
@@ -98,6 +100,8 @@ def stop_ends_sentence(
     begins = word.casefold() in _STARTERS
     if not text[start:place].strip(" \t\n\"'“‘(").strip("0123456789"):
         return False  # "1. First", the number of a list
+    if 1 <= len(key) <= 2 and key.isdecimal() and language.split("-")[0] in _DOTTED_ORDINALS:
+        return begins
     if key in never(language):
         # "St." and the like can still close: "He lives on Elm St. The house is red."
         return begins and key in _OFTEN and len(word) > 1
