@@ -108,8 +108,8 @@ def count_errors(text: str, heard: str) -> Errors:
 class Recogniser:
     """PocketSphinx with its generic English model; loading takes about half a second.
 
-    Cepstral means are taken over each whole utterance, so what it hears does not depend on what it
-    heard before.
+    What it hears does not depend on what it heard before: cepstral means are taken over each whole
+    utterance, and its estimate of the noise starts anew.
     """
 
     def __init__(self) -> None:
@@ -121,8 +121,11 @@ class Recogniser:
         heard = listening_copy(samples, sample_rate)
         # The decoder refuses less than one analysis window.
         heard = np.pad(heard, (0, max(0, LISTENING_RATE // 10 - len(heard))))
+        self._decoder.reinit_feat()  # forgets the noise of what was heard before
         self._decoder.start_utt()
-        self._decoder.process_raw((heard * 32767.0).astype(np.int16).tobytes(), full_utt=True)
+        self._decoder.process_raw(
+            np.rint(heard * 32767.0).astype(np.int16).tobytes(), full_utt=True
+        )
         self._decoder.end_utt()
         hypothesis = self._decoder.hyp()
         return hypothesis.hypstr if hypothesis is not None else ""

@@ -49,7 +49,7 @@ T = TypeVar("T")
 Array = NDArray[np.float32]
 
 #: Changes when judging changes, so that cached scores of an older way are not taken.
-_SCORES_VERSION = 1
+_SCORES_VERSION = 2
 
 
 @dataclass(frozen=True)
