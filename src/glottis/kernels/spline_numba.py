@@ -25,17 +25,17 @@ TILE = 64
 
 
 @compiled
-def _sums_of_exponentials(raw, sums, bits, powers):  # type: ignore[no-untyped-def]
+def _sums_of_exponentials(raw, shifted, sums, bits, powers):  # type: ignore[no-untyped-def]
     """Running sums over bins of ``exp(raw - max)``: ``[elements, bins]``, unnormalised edges."""
     elements, bins = raw.shape
-    flat = sums.reshape(-1)[: elements * bins]
+    flat, shifted = sums[: elements * bins], shifted[: elements * bins]
     for i in range(elements):
         largest = raw[i, 0]
         for j in range(1, bins):
             largest = max(largest, raw[i, j])
         for j in range(bins):
-            flat[i * bins + j] = raw[i, j] - largest
-    exponentials(flat, bits, powers, flat)
+            shifted[i * bins + j] = raw[i, j] - largest
+    exponentials(shifted, bits, powers, flat)
     for i in range(elements):
         total = single(0.0)
         for j in range(bins):
@@ -92,9 +92,9 @@ def _slopes(raw, scratch, bits, powers, at, outer, minimum, out):  # type: ignor
     """``minimum + softplus(raw)``, and 1 where the knot (``at == outer``) meets the tail."""
     for i in range(raw.size):
         scratch[i] = -abs(raw[i])
-    exponentials(scratch, bits, powers, scratch)
+    exponentials(scratch, bits, powers, out)
     for i in range(raw.size):
-        scratch[i] += single(1.0)
+        scratch[i] = single(1.0) + out[i]
     logarithms(scratch, bits, powers, out)
     for i in range(raw.size):
         softplus = out[i] + max(raw[i], single(0.0))
@@ -110,14 +110,15 @@ def _apply_rows(  # type: ignore[no-untyped-def]
     bits = np.empty(size, np.int32)
     powers = bits.view(np.float32)
     w_sums, h_sums = np.empty(size, np.float32), np.empty(size, np.float32)
+    shifted = np.empty(size, np.float32)
     at, edges = np.empty(TILE, np.int32), np.empty((6, TILE), np.float32)
     low, high = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     work, place = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     for start in range(0, x.size, TILE):
         stop = min(start + TILE, x.size)
         n = stop - start
-        _sums_of_exponentials(widths[start:stop], w_sums, bits, powers)
-        _sums_of_exponentials(heights[start:stop], h_sums, bits, powers)
+        _sums_of_exponentials(widths[start:stop], shifted, w_sums, bits, powers)
+        _sums_of_exponentials(heights[start:stop], shifted, h_sums, bits, powers)
         given = x[start:stop]
         _gather(given, w_sums, h_sums, raw[start:stop], bound, min_bin, inverse, bins, at, edges)
         _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])
@@ -193,6 +194,7 @@ def _differentiate_rows(  # type: ignore[no-untyped-def]
     bits = np.empty(size, np.int32)
     powers = bits.view(np.float32)
     w_sums, h_sums = np.empty(size, np.float32), np.empty(size, np.float32)
+    shifted = np.empty(size, np.float32)
     at, edges = np.empty(TILE, np.int32), np.empty((6, TILE), np.float32)
     low, high = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     work = np.empty(TILE, np.float32)
@@ -200,8 +202,8 @@ def _differentiate_rows(  # type: ignore[no-untyped-def]
     for start in range(0, x.size, TILE):
         stop = min(start + TILE, x.size)
         n = stop - start
-        _sums_of_exponentials(widths[start:stop], w_sums, bits, powers)
-        _sums_of_exponentials(heights[start:stop], h_sums, bits, powers)
+        _sums_of_exponentials(widths[start:stop], shifted, w_sums, bits, powers)
+        _sums_of_exponentials(heights[start:stop], shifted, h_sums, bits, powers)
         given = x[start:stop]
         _gather(given, w_sums, h_sums, raw[start:stop], bound, min_bin, inverse, bins, at, edges)
         _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])

@@ -30,7 +30,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def exponentials(x, bits, powers, out):  # type: ignore[no-untyped-def]
     """``out = exp(x)`` for ``x`` float32 up to 88; below -87 it stays at exp(-87), about 1.6e-38.
 
-    ``bits`` is int32 scratch of the same size and ``powers`` its float32 view.
+    ``bits`` is int32 scratch of the same size and ``powers`` its float32 view. ``out`` must not be
+    ``x``: on memory that overlaps, the compiler falls back to one element at a time.
     """
     for i in range(x.size):
         value = min(max(x[i], single(-87.0)), single(88.0))
