@@ -22,7 +22,8 @@ class Description:
 
     ``sample_rate`` in Hz; ``hop`` in samples a frame, none when the file does not say (Piper);
     ``speakers`` maps each name to its id, lowest id first, and is empty for an unnamed single
-    speaker; ``noise_scale``, ``length_scale`` and ``noise_w`` are the defaults of ``scales``.
+    speaker; ``noise_scale``, ``length_scale`` and ``noise_w`` are the defaults of ``scales``;
+    ``ours`` says that glottis has written the voice.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Description:
     length_scale: float
     noise_w: float
     license: str | None
+    ours: bool
 
 
 def read_description(graph: Path) -> Description:
@@ -140,6 +142,7 @@ class _Reader:
             length_scale=length_scale,
             noise_w=self.scale("inference.noise_w", 0.8),
             license=str(ours["license"]) if ours.get("license") else None,
+            ours=bool(ours),
         )
 
     def symbols(self) -> Symbols:
