@@ -293,10 +293,6 @@ def doctor(
 
     with _progress("examining") as progress:
         report = examine(corpus, language=language or "en-us", jobs=jobs, progress=progress)
-    if json == "-":
-        print(report.json())
-    else:
-        print(report)
     if json not in (None, "-"):
         from glottis.files import replacing
 
@@ -305,6 +301,7 @@ def doctor(
             temporary.write_text(report.json(), encoding="utf-8")
     if pictures is not None:
         report.pictures(pictures)
+    print(report.json() if json == "-" else report)
     if not report.usable:
         raise typer.Exit(1)
 

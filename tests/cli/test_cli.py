@@ -1,6 +1,7 @@
 """The command line, in this process where possible: starting Python for each test is slow."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -178,6 +179,17 @@ def test_bad_input_gives_one_message_and_status_two(tmp_path, capsys, words, say
     before = sorted(tmp_path.iterdir())
     refused(capsys, *words, says=says)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_doctor_ends_with_one_when_a_corpus_is_unusable(tmp_path, capsys):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "metadata.csv").write_text("a|Hello there.\nb|Good bye.\n")
+    words = ["doctor", "corpus", "--jobs", "1"]
+    assert main([*words, "--json", "report.json"]) == 1
+    assert "NOT usable" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["usable"] is False
+    assert main([*words, "--json", "-"]) == 1
+    assert json.loads(capsys.readouterr().out)["rows"] == 2
 
 
 def test_damaged_voices_are_told_without_a_traceback(tmp_path, capsys):

@@ -108,7 +108,8 @@ class Voice:
         )
 
     def __repr__(self) -> str:
-        return f"Voice({self.name!r}, {self.language}, {len(self.speakers) or 1} speakers)"
+        number = self._description.num_speakers
+        return f"Voice({self.name!r}, {self.language}, {number} speaker{'s' * (number > 1)})"
 
     @property
     def name(self) -> str:
