@@ -144,14 +144,17 @@ def test_killed_and_resumed_is_unbroken(tmp_path: Path) -> None:
     out = tmp_path / "out"
     program = (
         "import sys; from pathlib import Path; from glottis.corpus.prepare import prepare\n"
-        "prepare(Path(sys.argv[1]), Path(sys.argv[2]), jobs=1)"
+        "prepare(Path(sys.argv[1]), Path(sys.argv[2]), jobs=2)"
     )
-    child = subprocess.Popen([sys.executable, "-c", program, str(corpus), str(out)])
+    command = [sys.executable, "-c", program, str(corpus), str(out)]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while len(list(out.rglob("*.json"))) < 3 and time.monotonic() < deadline:
+    while len(list(out.rglob("mels/**/*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    os.kill(parent.pid, signal.SIGKILL)
+    # The pipe closes when the last of its processes has ended: none may stay behind.
+    parent.communicate(timeout=60)
+    assert parent.returncode == -signal.SIGKILL
     prepare(corpus, out, jobs=1)
     prepare(corpus, tmp_path / "whole", jobs=1)
     assert contents(out) == contents(tmp_path / "whole")
@@ -256,7 +259,7 @@ def test_a_bad_recording_is_listed_and_loses_no_other(tmp_path: Path, spoil: Any
         (skipped,) = map(json.loads, (out / "skipped.jsonl").read_text().splitlines())
         assert skipped["id"] == "u1"
         assert skipped["where"] == "metadata.csv:2"
-        assert "1 rows skipped" in str(summary)
+        assert "1 row skipped" in str(summary)
     # Mended, it is taken.
     soundfile.write(corpus / "wavs" / "u1.wav", speech(), 22050)
     assert prepare(corpus, out, jobs=1).counts["skipped"] == 0

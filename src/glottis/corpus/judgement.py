@@ -77,7 +77,7 @@ def _lost_rows(skipped: Sequence[Skipped]) -> Iterator[Issue]:
         yield Issue(
             code=kind.replace(" ", "-"),
             severity="error",
-            finding=f"{kind}; first {rows[0]}",
+            finding=f"{'first ' if len(rows) > 1 else ''}{rows[0]}",
             hurts="these rows are lost to training",
             remedy="mend or remove the rows; preparation skips them and lists the reasons",
             ids=tuple(row.id for row in rows),

@@ -104,8 +104,8 @@ class Summary:
             f"({self.counts['test']} recordings, {self.minutes['test']:.1f} minutes held out; "
             f"{self.reused} were done before)"
         ]
-        if self.counts["skipped"]:
-            lines.append(f"{self.counts['skipped']} rows skipped, see {self.out / SKIPPED}:")
+        if skipped := self.counts["skipped"]:
+            lines.append(f"{skipped} row{'s' * (skipped != 1)} skipped, see {self.out / SKIPPED}:")
             lines += [f"  {reason}" for reason in self.reasons]
         return "\n".join(lines)
 

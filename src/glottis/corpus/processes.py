@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -41,7 +43,7 @@ def ordered_map(
     # Processes are spawned, not forked: the caller may hold threads (torch, a progress bar).
     context = multiprocessing.get_context("spawn")
     with _one_thread_each():
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin)
         waiting: deque[Future[list[B]]] = deque()
         try:
             while chunk := list(islice(iterator, _CHUNK)):
@@ -79,9 +81,20 @@ def _map_chunk(function: Callable[[A], B], chunk: list[A]) -> list[B]:
     return [function(item) for item in chunk]
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C is for the parent, which lets its processes finish the rows they hold."""
+def _begin() -> None:
+    """Ctrl-C is for the parent, which lets its processes finish the rows they hold.
+
+    When the parent is killed its processes must not wait for work for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 @contextlib.contextmanager
