@@ -176,17 +176,18 @@ _LETTERED = frozenset(
 def _for_espeak(clause: list[Token], k: int) -> str:
     """A word of English in the spelling that makes espeak say it right.
 
-    Letters joined by dots get the stress of an abbreviation (B.B.C), and a lone A is the article.
+    Letters joined by dots get the stress of an abbreviation (B.B.C), and a lone A would be read as
+    the article; "eh" is said as the letter.
     """
     spoken = clause[k].spoken
     if " " in spoken:
         spoken = _LETTERS.sub(lambda found: found[0].replace(" ", "."), spoken)
         spoken = _LETTERS_OF.sub(lambda found: found[0].replace(" ", "."), spoken)
-        return _LETTER_A.sub("ay", spoken)
+        return _LETTER_A.sub("eh", spoken)
     if spoken == "A" and k > 0:
         before = clause[k - 1].spoken
         if before.casefold() in _LETTERED:
-            return "ay"
+            return "eh"
     return spoken
 
 

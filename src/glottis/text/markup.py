@@ -65,7 +65,9 @@ class Mark:
 Span = Text | Break | Mark
 
 _SSML = re.compile(
-    r"\ufeff?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*|<!DOCTYPE[^>]*>\s*)*<speak(?=[\s/>])", re.S
+    r"\ufeff?\s*(?:<\?xml[^>]*\?>\s*)?"
+    r"(?:<!--.*?-->\s*|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>\s*)*<speak(?=[\s/>])",
+    re.S,
 )
 
 _STRENGTHS = {
@@ -135,7 +137,7 @@ class _Reader:
         raise self._fail("a DOCTYPE is not allowed; remove it")
 
     def _flush(self) -> None:
-        words = "".join(self._words)
+        words = re.sub(" {2,}", " ", "".join(self._words))
         self._words = []
         if words.strip():
             self.spans.append(Text(words, self._rates[-1]))

@@ -160,8 +160,8 @@ def read_lexicon(path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        word, tab, ipa = (field.strip() for field in line.partition("\t"))
-        ipa = " ".join(unicodedata.normalize("NFD", ipa).split())
+        word, tab, ipa = line.partition("\t")
+        word, ipa = word.strip(), " ".join(unicodedata.normalize("NFD", ipa).split())
         if not (word and tab and ipa):
             raise InputError(
                 f"{path}:{number}: {line.strip()!r} is not 'word<TAB>IPA'; write for example "
@@ -233,16 +233,20 @@ def _segments(groups: list[str], words: list[str]) -> list[tuple[_Range, _Range]
         ]
         word, group = block.a + block.size, block.b + block.size
     segments: list[tuple[_Range, _Range]] = []
-    for (word, word_end), (group, group_end) in runs:
-        lone = word == word_end or group == group_end
-        if segments and (lone or _empty(segments[-1])):
+
+    def poor(segment: tuple[_Range, _Range]) -> bool:
+        """Groups of no word, or fewer sounds than words."""
+        (word, word_end), (group, group_end) = segment
+        sounds = sum(len(_sounds(bare)) for bare in bare_groups[group:group_end])
+        return word == word_end or sounds < word_end - word
+
+    for run in runs:
+        segments.append(run)
+        while len(segments) > 1 and (poor(segments[-1]) or poor(segments[-2])):
+            (_, word_end), (_, group_end) = segments.pop()
             (word, _), (group, _) = segments.pop()
-        segments.append(((word, word_end), (group, group_end)))
+            segments.append(((word, word_end), (group, group_end)))
     return segments
-
-
-def _empty(segment: tuple[_Range, _Range]) -> bool:
-    return any(start == end for start, end in segment)
 
 
 def _bare(ipa: str) -> str:
@@ -260,12 +264,7 @@ def _split(segment: str, words: list[str]) -> list[_Range]:
     else:
         place = _edit_path(own, segment)
         cuts = [place[end - 1] for end in accumulate(len(word) + 1 for word in words)]
-    # Count in sounds: a combining mark belongs to the letter before it, spaces to nobody.
-    sounds = [
-        place
-        for place, character in enumerate(segment)
-        if character != " " and not unicodedata.combining(character)
-    ]
+    sounds = _sounds(segment)
     ranges = []
     first = 0
     for k, cut in enumerate(cuts):
@@ -285,6 +284,11 @@ def _split(segment: str, words: list[str]) -> list[_Range]:
         ranges.append((sounds[first], end))
         first = last
     return ranges
+
+
+def _sounds(ipa: str) -> list[int]:
+    """Where sounds begin: a combining mark belongs to the letter before it, spaces to nobody."""
+    return [k for k, sign in enumerate(ipa) if sign != " " and not unicodedata.combining(sign)]
 
 
 def _edit_path(a: str, b: str) -> list[int]:
