@@ -127,7 +127,8 @@ def prepare(
         jobs: processes; as many as cores when left out. The result does not depend on it.
         progress: called as ``progress(done, total)`` after each row.
 
-    Rows that cannot be used are listed in ``skipped.jsonl`` and do not stop the others.
+    Rows that cannot be used are listed in ``skipped.jsonl`` and do not stop the others. Audio and
+    features that other settings made in ``out`` are removed at the end.
 
     Raises:
         InputError: the corpus cannot be read, nothing of it can be used, or ``out`` cannot be
