@@ -7,7 +7,8 @@ units of a component's scale, ``a = (n - loc) delta`` and ``b = (n - 1 - loc) de
     sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(-delta))
 
 holds exactly and subtracts nothing that is nearly equal, as the left side does (Salimans et al.
-2017, PixelCNN++). The first class reaches down without end and the last one up, where only one factor is left.
+2017, PixelCNN++). The first class reaches down without end and the last one up, where only one
+factor is left.
 """
 
 from __future__ import annotations
