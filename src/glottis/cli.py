@@ -114,9 +114,7 @@ def speak(
     lexicon: Annotated[
         Path | None, typer.Option("--lexicon", help="Pronunciations that win over the front end.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Processor threads for the voice.")
-    ] = None,
+    threads: Annotated[int, typer.Option("--threads", help="Processor threads.")] = 1,
 ) -> None:
     """Speak a text: to a sound file, a pipe or the loudspeaker.
 
