@@ -120,8 +120,6 @@ def _sentences(rows: list[Row]) -> str:
 
 
 def _article(row: Row) -> str:
-    if row.picture is None and row.audio is None and row.problem is None:
-        return ""
     parts = [f"<article id='{escape(row.id)}'><h3>{escape(row.id)}</h3><p>{escape(row.text)}</p>"]
     if row.problem is not None:
         parts.append(f"<p class='problem'>{escape(row.problem)}</p>")

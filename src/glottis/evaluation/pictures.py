@@ -47,7 +47,7 @@ def picture(
     for axis, (name, audio) in zip(axes, parts, strict=True):
         _draw(axis, audio, sample_rate)
         axis.set_ylabel(f"{name}, kHz", fontsize=7)
-        axis.set_xlim(0.0, longest)
+        axis.set_xlim(0.0, max(longest, 0.01))
     for symbol, start, end in marks:
         axes[0].axvline(start, color="white", linewidth=0.3, alpha=0.6)
         if symbol.strip():
