@@ -24,6 +24,7 @@ from glottis.config import build
 from glottis.errors import InputError
 from glottis.files import replacing
 from glottis.text.symbols import DEFAULT, NUM_SYMBOLS
+from glottis.voice.graph import forget_shapes, simplified
 
 if TYPE_CHECKING:
     from torch import nn
@@ -180,12 +181,13 @@ def _write_graph(
             do_constant_folding=False,
             dynamo=False,
         )
-    model = onnx.load(str(path))
+    model = simplified(onnx.load(str(path)))
     stored = _store(model, weights)
     graph.load_state_dict(
         {key: torch.from_numpy(value.copy()) for key, value in stored.items()}, strict=False
     )
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.int64), "seed"))
+    forget_shapes(model)
     del model.metadata_props[:]
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
