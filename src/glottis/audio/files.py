@@ -6,9 +6,10 @@ complete (:func:`glottis.files.replacing`), also when they are written piece by 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -152,60 +153,80 @@ def writing(path: str | os.PathLike[str], rate: int) -> Iterator[Sink]:
     The file takes its name when the block ends; when it raises, nothing is left behind. Codecs and
     errors as :func:`write`.
     """
-    import soundfile
-
     chosen = codec(path)
     if rate <= 0:
         raise InputError(f"{path}: the sample rate must be positive, not {rate} Hz")
-    target = _nearest(rate, chosen.rates)
     with replacing(path) as temporary:
+        sink = _FileSink(temporary, chosen, rate, str(path))
         try:
-            with soundfile.SoundFile(
-                temporary,
+            yield sink
+            sink.finish()
+        finally:
+            sink.close()
+
+
+class _FileSink:
+    """Writes a sound file at ``path``, resampling on the way where the codec asks for it."""
+
+    def __init__(self, path: Path, chosen: Codec, rate: int, shown: str) -> None:
+        import soundfile
+
+        self._path, self._shown = path, shown
+        self._resampler = None
+        target = _nearest(rate, chosen.rates)
+        if rate != target:
+            import soxr
+
+            self._resampler = soxr.ResampleStream(rate, target, 1, dtype="float32")
+        with self._refusals():
+            self._file = soundfile.SoundFile(
+                path,
                 "w",
                 samplerate=target,
                 channels=1,
                 format=chosen.format,
                 subtype=chosen.subtype,
-            ) as file:
-                sink = _FileSink(file, path, rate, target)
-                yield sink
-                sink.finish()
-        except soundfile.SoundFileError as error:
-            # replacing() words an OSError for the user and clears the temporary file away.
-            raise OSError(_reason(error)) from error
-
-
-class _FileSink:
-    """Appends to an open sound file, resampling on the way where the codec asks for it."""
-
-    def __init__(self, file: object, path: str | os.PathLike[str], rate: int, target: int) -> None:
-        self._file = file
-        self._path = path
-        self._resampler = None
-        if rate != target:
-            import soxr
-
-            self._resampler = soxr.ResampleStream(rate, target, 1, dtype="float32")
+            )
 
     def write(self, samples: Array) -> None:
-        samples = _checked(samples, str(self._path))
+        samples = _checked(samples, self._shown)
         if self._resampler is not None:
             samples = self._resampler.resample_chunk(samples)
         self._append(samples)
 
     def finish(self) -> None:
+        """Write what the resampler and the codec still hold."""
         if self._resampler is not None:
             self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        with self._refusals():
+            self._file.close()
+
+    def close(self) -> None:
+        """Close the file; what comes of it matters no longer."""
+        import soundfile
+
+        with suppress(soundfile.SoundFileError):
+            self._file.close()
 
     def _append(self, samples: Array) -> None:
         samples = np.clip(samples, -1.0, 1.0)
-        for start in range(0, len(samples), BLOCK):
-            try:
-                self._file.write(samples[start : start + BLOCK])  # type: ignore[attr-defined]
-            except AssertionError as error:
-                # soundfile asserts that libsndfile took every sample.
-                raise OSError("the disk is full or refuses more data") from error
+        with self._refusals():
+            for start in range(0, len(samples), BLOCK):
+                self._file.write(samples[start : start + BLOCK])
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Errors of libsndfile become the OSError that :func:`replacing` words for the user."""
+        import soundfile
+
+        try:
+            yield
+        except (soundfile.SoundFileError, AssertionError) as error:
+            # soundfile asserts that libsndfile took every sample.
+            reason = _reason(error) or "not all was written"
+            raise OSError(
+                errno.EIO, f"the disk is full or refuses more data ({reason})", str(self._path)
+            ) from error
 
 
 class PcmSink:
