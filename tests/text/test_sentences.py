@@ -115,6 +115,8 @@ def _work(run: Callable[[], object]) -> int:
 
 
 UNITS = [
+    " ",
+    "\n ",
     "word ",
     "word, ",
     "A. ",
@@ -153,6 +155,7 @@ def test_patterns_do_not_backtrack_over_the_whole_text(unit: str) -> None:
     def seconds(length: int) -> float:
         text = unit * (length // len(unit))
         before = time.process_time()
+        split(text)
         tokens(text)
         return time.process_time() - before
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import re
 import threading
 import unicodedata
@@ -71,6 +72,13 @@ class Espeak:
                 "'pip install --force-reinstall espeakng-loader'"
             )
         self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            # A child must not inherit the lock, or espeak's globals, in the middle of a call.
+            os.register_at_fork(
+                before=self._lock.acquire,
+                after_in_parent=self._lock.release,
+                after_in_child=self._lock.release,
+            )
         self._voice = ""
         self._aliases: dict[str, str] = {}
 

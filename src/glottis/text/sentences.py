@@ -17,9 +17,7 @@ _REACH = 40
 
 # A run of terminators with whatever closes after it. CJK stops need no space behind them.
 _STOP = re.compile(r"(?P<stop>[.!?…]+)[\"'”’»)\]}*_]*(?=\s|$)|[。！？｡]+[」』”’）]*")
-_PARAGRAPH = re.compile(
-    r"\s*\n[^\S\n]*\n\s*|\s*\n\s*(?=(?:[-*•–]|\d{1,3}[.)])\s)|[\f\u2028\u2029]+"
-)
+_PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*|\n\s*(?=(?:[-*•–]|\d{1,3}[.)])\s)|[\f\u2028\u2029]+")
 _WORD_BEFORE = re.compile(r"(?:[^\W_]|[.'’&-])*$")
 _WORD_AFTER = re.compile(r"[\s\"'“‘«(\[{*_]*((?:[^\W_]|['’])*)")
 
