@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 
 from glottis.text.sentences import never
 from glottis.text.symbols import DEFAULT
@@ -21,6 +22,11 @@ _LATIN = frozenset(
     ms mt nb nl no pap pl pt qu ro sk sl sq sv sw tk tn tr uz vi""".split()
 )
 _LETTERS = r"A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ\u0300-\u036f"
+# Vowel signs and the like are no word characters to Python; words of other scripts need them.
+_ANY_LETTERS = (
+    r"\w\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff\u0e00-\u0fff"
+    r"\u1000-\u109f"
+)
 _SILENT = frozenset("\"'()[]{}*_~`|\\/•▪●·-–¿¡†‡←↑↓⇒#<>^")
 
 
@@ -109,7 +115,7 @@ def _reader(language: str) -> Callable[..., Iterator[Token | str]]:
 def _pass_through(text: str, language: str, start: int, end: int) -> Iterator[Token | str]:
     """Words as written, with the punctuation that belongs to them, and pauses."""
     position = start
-    pattern = _latin if language.split("-")[0] in _LATIN else _any_script
+    pattern = _pattern(_LETTERS if language.split("-")[0] in _LATIN else _ANY_LETTERS)
     abbreviations = never(language)
     while found := pattern.search(text, position, end):
         kind, written = found.lastgroup, found[0]
@@ -139,6 +145,7 @@ def _mark(marks: str, following: str) -> str:
     return {"。": ".", "，": ",", "、": ",", "؟": "?", "،": ",", "।": "."}.get(marks[0], marks[0])
 
 
+@cache
 def _pattern(letters: str) -> re.Pattern[str]:
     return re.compile(
         # Inner punctuation stays: 3,5 and z.B. and l'homme and 15:45 and km/h are single words.
@@ -152,9 +159,4 @@ def _pattern(letters: str) -> re.Pattern[str]:
     )
 
 
-_latin = _pattern(_LETTERS)
-# Vowel signs and the like are no word characters to Python; words need them.
-_any_script = _pattern(
-    r"\w\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff\u0e00-\u0fff\u1000-\u109f"
-)
 __all__ = ["MARKS", "Token", "join", "normalize", "tokens"]
