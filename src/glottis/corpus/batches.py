@@ -41,8 +41,9 @@ class UtteranceBatch(_Movable):
 
 @dataclass(frozen=True)
 class WindowBatch(_Movable):
-    """Random windows: ``mel`` float32 ``[batch, mels, frames]``, ``audio`` ``[batch, frames * hop]``.
+    """Random windows of utterances.
 
+    ``mel`` float32 ``[batch, mels, frames]``, ``audio`` float32 ``[batch, frames * hop]``;
     ``speaker`` int64 ``[batch]``; ``names`` are cut ids.
     """
 
@@ -53,7 +54,7 @@ class WindowBatch(_Movable):
 
 
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack tensors of different last length: ``([..., time_i]) -> [batch, ..., time], lengths``."""
+    """Stack tensors of different last length: ``[..., time_i]`` -> ``[batch, ..., time]``, lengths."""
     lengths = torch.tensor([sequence.shape[-1] for sequence in sequences])
     longest = int(lengths.max())
     padded = [
