@@ -6,5 +6,25 @@ numba.
 """
 
 from glottis.kernels.search import mas, mas_blocks, mas_path, mas_with_score, soft
+from glottis.kernels.trajectory import (
+    WINDOWS,
+    mlpg,
+    mlpg_colour,
+    mlpg_log_determinant,
+    mlpg_precisions,
+    mlpg_windowed,
+)
 
-__all__ = ["mas", "mas_blocks", "mas_path", "mas_with_score", "soft"]
+__all__ = [
+    "WINDOWS",
+    "mas",
+    "mas_blocks",
+    "mas_path",
+    "mas_with_score",
+    "mlpg",
+    "mlpg_colour",
+    "mlpg_log_determinant",
+    "mlpg_precisions",
+    "mlpg_windowed",
+    "soft",
+]

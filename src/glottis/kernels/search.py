@@ -86,12 +86,12 @@ def mas_with_score(
     The score is the sum of ``log_prob`` along the path, in nats.
     """
     cells, tokens, frames = _checked(log_prob, text_lengths, frame_lengths, optional)
-    skips = None if optional is None else _to_numpy(optional)
+    skips = None if optional is None else to_numpy(optional)
     chosen = choose("mas", kind, KINDS, available())
     if chosen == "numba":
         from glottis.kernels import mas_numba
 
-        durations, score = mas_numba.search(cells, tokens, frames, skips, _threads())
+        durations, score = mas_numba.search(cells, tokens, frames, skips, thread_count())
     else:
         from glottis.kernels import mas_reference
 
@@ -113,14 +113,14 @@ def mas_path(
     One where a frame belongs to a token, else zero, in the type of ``log_prob``. Durations say the
     same in a hundredth of the memory; ``glottis.alignment`` has what uses them.
     """
-    durations = _to_numpy(mas(log_prob, text_lengths, frame_lengths, optional=optional, kind=kind))
+    durations = to_numpy(mas(log_prob, text_lengths, frame_lengths, optional=optional, kind=kind))
     batch, text, frames = log_prob.shape
     path = np.zeros((batch, text, frames), dtype=bool)
     for item, row in enumerate(durations):
         path[item, np.repeat(np.arange(text), row), np.arange(row.sum())] = True
-    if _is_torch(log_prob):
+    if is_torch(log_prob):
         return _like(path, log_prob).to(log_prob.dtype)
-    return _like(path.astype(_to_numpy(log_prob).dtype), log_prob)
+    return _like(path.astype(to_numpy(log_prob).dtype), log_prob)
 
 
 def mas_blocks(
@@ -190,7 +190,7 @@ def soft(
         if chosen == "numba":
             from glottis.kernels import mas_numba
 
-            total, posterior = mas_numba.soft(cells, tokens, frames, band, _threads())
+            total, posterior = mas_numba.soft(cells, tokens, frames, band, thread_count())
         else:
             from glottis.kernels import mas_reference
 
@@ -198,7 +198,7 @@ def soft(
         _check_scores(total, "" if band is None else f" within the band of {band}; widen it")
         return total, posterior
 
-    if _is_torch(log_prob):
+    if is_torch(log_prob):
         from glottis.kernels.soft_torch import Total
 
         double = sys.modules["torch"].float64
@@ -211,7 +211,7 @@ def soft(
     return _like(total.astype(wide), log_prob), _like(posterior.astype(wide), log_prob)
 
 
-def _threads() -> int:
+def thread_count() -> int:
     """As many threads as torch would use when it is there, else as many as we may run on."""
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -221,13 +221,13 @@ def _threads() -> int:
     return os.cpu_count() or 1
 
 
-def _is_torch(array: Any) -> bool:
+def is_torch(array: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(array, torch.Tensor)
 
 
-def _to_numpy(array: Any) -> NDArray[Any]:
-    if _is_torch(array):
+def to_numpy(array: Any) -> NDArray[Any]:
+    if is_torch(array):
         array = array.detach().cpu()
         if array.dtype == sys.modules["torch"].bfloat16:
             array = array.float()  # numpy has no bfloat16
@@ -236,7 +236,7 @@ def _to_numpy(array: Any) -> NDArray[Any]:
 
 
 def _like(array: NDArray[Any], model: Any) -> Any:
-    if _is_torch(model):
+    if is_torch(model):
         return sys.modules["torch"].from_numpy(array).to(model.device)
     return array
 
@@ -244,7 +244,7 @@ def _like(array: NDArray[Any], model: Any) -> Any:
 def _checked(
     log_prob: Any, text_lengths: Any, frame_lengths: Any, optional: Any = None
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-    cells = _to_numpy(log_prob)
+    cells = to_numpy(log_prob)
     if cells.ndim != 3:
         raise InputError(f"log_prob must be [batch, text, frames], not of shape {cells.shape}")
     if not np.issubdtype(cells.dtype, np.floating):
@@ -254,7 +254,7 @@ def _checked(
     frames = _lengths(frame_lengths, batch, width, "frame")
     needed = tokens
     if optional is not None:
-        skips = _to_numpy(optional)
+        skips = to_numpy(optional)
         if skips.dtype != bool or skips.shape != (batch, text):
             raise InputError(
                 f"optional must be bool [{batch}, {text}], not {skips.dtype} {list(skips.shape)}"
@@ -272,7 +272,7 @@ def _lengths(lengths: Any, batch: int, size: int, what: str) -> NDArray[np.int64
     if lengths is None:
         values = np.full(batch, size, dtype=np.int64)
     else:
-        values = _to_numpy(lengths)
+        values = to_numpy(lengths)
         if values.shape != (batch,):
             raise InputError(
                 f"{what}_lengths must have shape [{batch}], one length a batch item, "
