@@ -54,7 +54,7 @@ class WindowBatch(_Movable):
 
 
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack tensors of different last length: ``[..., time_i]`` -> ``[batch, ..., time]``, lengths."""
+    """Stack ``[..., time_i]`` tensors: ``[batch, ..., time]`` padded with zeros, and lengths."""
     lengths = torch.tensor([sequence.shape[-1] for sequence in sequences])
     longest = int(lengths.max())
     padded = [
