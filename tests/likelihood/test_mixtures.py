@@ -237,6 +237,15 @@ def test_quantize_is_idempotent_and_nearest(bits):
     assert mixture.support.check(mixture.enumerate_support()).all()
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_integers_go_to_the_grid_one_to_one(bits):
+    integers = torch.arange(-(2 ** (bits - 1)), 2 ** (bits - 1), dtype=torch.int32)
+    mixture = DiscretizedLogisticMixture(*parameters(1), bits=bits)
+    assert torch.equal(quantize(integers, bits), mixture.enumerate_support()[:, 0])
+    with pytest.raises(InputError, match=f"{bits} bits"):
+        quantize(integers - 1, bits)
+
+
 @discrete
 def test_samples_follow_the_probabilities(make):
     mixture = make(*parameters(1, log_scale=-2.0), bits=4)

@@ -27,9 +27,23 @@ LOG_2 = math.log(2.0)
 
 
 def quantize(audio: Tensor, bits: int) -> Tensor:
-    """The nearest of the ``2**bits`` values that span [-1, 1]; beyond them, the first or last."""
-    half = (2**bits - 1) / 2
-    return _edge(audio.clamp(-1, 1), bits).sub(0.5).div(half).clamp(-1, 1)
+    """Audio on the grid of ``2**bits`` values from -1 to 1.
+
+    Floating audio goes to the nearest value, beyond the ends to the first or last. Integers are
+    signed samples of ``bits`` bits, -32768 to 32767 for 16, and go one to one: ``n`` to ``(2 n + 1)
+    / (2**bits - 1)``, as float32. (A reader that divides by 32768 gives values that lie half a step
+    off the grid.)
+
+    Raises:
+        InputError: integers that do not fit into ``bits`` bits.
+    """
+    classes = 2**bits
+    if not audio.is_floating_point():
+        low, high = (int(audio.min()), int(audio.max())) if audio.numel() else (0, 0)
+        if not -classes // 2 <= low <= high < classes // 2:
+            raise InputError(f"integers from {low} to {high} are not signed samples of {bits} bits")
+        return (2 * audio.double() + 1).div(classes - 1).float()
+    return _edge(audio.clamp(-1, 1), bits).sub(0.5).div((classes - 1) / 2).clamp(-1, 1)
 
 
 def _edge(value: Tensor, bits: int) -> Tensor:
