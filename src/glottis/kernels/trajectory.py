@@ -64,7 +64,8 @@ def mlpg(
 
     Raises:
         InputError: (a ValueError) a width that the windows do not divide, wrong windows or lengths,
-            or a variance inside the lengths that is not positive and finite.
+            or a variance inside the lengths that is not positive. An infinite one says nothing
+            about its feature, and is refused only where nothing else does.
     """
     windows = checked_windows(windows)
     if mean.ndim < 2 or mean.shape[-1] % len(windows) or not mean.shape[-1]:
@@ -93,7 +94,7 @@ def mlpg(
             raise InputError(unusable(error.frame)) from error
     else:
         found = trajectory_reference.solve(flat, precision, windows, True)
-    return found.reshape(*mean.shape[:-1], -1).astype(mean.dtype)
+    return found.reshape(*mean.shape[:-1], found.shape[-1]).astype(mean.dtype)
 
 
 def _mlpg_torch(
@@ -107,7 +108,7 @@ def _mlpg_torch(
     found = trajectory_torch.trajectory(
         flat, precision, *trajectory_torch.packed(windows), True, kind
     )
-    return found.reshape(*mean.shape[:-1], -1).to(mean.dtype)
+    return found.reshape(*mean.shape[:-1], found.shape[-1]).to(mean.dtype)
 
 
 def mlpg_precisions(

@@ -175,7 +175,7 @@ if hasattr(os, "register_at_fork"):  # a forked data loader inherits the pool bu
 
 
 class Unusable(ArithmeticError):
-    """A precision that is not positive and finite, at ``frame``."""
+    """Precisions that leave the matrix indefinite or undefined, at ``frame``."""
 
     def __init__(self, frame: int) -> None:
         super().__init__(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,10 @@ Window = tuple[int, int, tuple[float, ...]]
 
 
 def unusable(frame: int) -> str:
-    """What to say about variances that are not positive and finite."""
+    """What to say about precisions with which the trajectory is not defined."""
     return (
-        f"the variances around frame {frame} are not all positive and finite; take the exponential "
-        "of what a network gives, or clamp it"
+        f"the variances around frame {frame} are not all positive (or so large that nothing "
+        "decides the frame); take the exponential of what a network gives, or clamp it"
     )
 
 
@@ -45,12 +46,20 @@ def precisions(
     return np.where(inside, mean, 0).astype(mean.dtype), precision.astype(mean.dtype)
 
 
-def check(precision: NDArray[np.floating], static: int) -> None:
-    """Raise for a precision that is not positive and finite (zero will do beyond the static)."""
-    good = (precision >= 0) & (precision < np.inf)
-    good[..., :static] &= precision[..., :static] > 0
-    for frame in np.flatnonzero(~good.all((0, 2)))[:1]:
+def check(precision: NDArray[np.floating], matrices: NDArray[np.float64]) -> None:
+    """Raise unless precisions are numbers from zero up and their ``R`` is positive definite."""
+    for frame in np.flatnonzero(~((precision >= 0) & (precision < np.inf)).all((0, 2)))[:1]:
         raise InputError(unusable(frame))
+    for frames in range(matrices.shape[-1], 0, -1):
+        try:
+            np.linalg.cholesky(matrices[..., :frames, :frames])
+        except np.linalg.LinAlgError as error:
+            if frames == 1:
+                raise InputError(unusable(0)) from error
+        else:
+            if frames < matrices.shape[-1]:
+                raise InputError(unusable(frames))
+            break
 
 
 def window_matrix(window: Window, frames: int) -> NDArray[np.float64]:
@@ -70,7 +79,9 @@ def precision_matrices(
     ``R = sum_w W_w' diag(p_w) W_w``.
     """
     items, frames, width = precision.shape
-    blocks = precision.astype(np.float64).reshape(items, frames, len(windows), -1)
+    blocks = precision.astype(np.float64).reshape(
+        items, frames, len(windows), width // len(windows)
+    )
     matrices = np.zeros((items, width // len(windows), frames, frames))
     for index, window in enumerate(windows):
         dense = window_matrix(window, frames)
@@ -90,17 +101,17 @@ def solve(
     With ``weighted``, ``mean`` is like ``precision`` and ``r = sum_w W_w' (p_w mean_w)``; otherwise
     ``mean`` is ``r`` itself, ``[items, frames, static]``.
     """
-    check(precision, precision.shape[2] // len(windows))
-    right: NDArray[np.float64] = mean.astype(np.float64)
+    matrices = precision_matrices(precision, windows)
+    check(precision, matrices)
+    right: NDArray[Any] = mean.astype(np.float64)
     if weighted:
-        items, frames, _ = precision.shape
-        blocks = (right * precision).reshape(items, frames, len(windows), -1)
+        items, frames, width = precision.shape
+        blocks = (right * precision).reshape(items, frames, len(windows), width // len(windows))
         right = np.zeros_like(blocks[:, :, 0])
         for index, window in enumerate(windows):
             right += np.einsum("ti,nts->nis", window_matrix(window, frames), blocks[:, :, index])
-    matrices = precision_matrices(precision, windows)
-    columns: NDArray[np.float64] = right.transpose(0, 2, 1)[..., None]
-    solved: NDArray[np.float64] = np.linalg.solve(matrices, columns)
+    columns = right.transpose(0, 2, 1)[..., None]
+    solved: NDArray[Any] = np.linalg.solve(matrices, columns)
     return solved[..., 0].transpose(0, 2, 1)
 
 

@@ -191,7 +191,6 @@ def _solve(mean: Tensor, precision: Tensor, windows: Sequence[Window], weighted:
                 at, to = max(0, -o, k - o), min(frames, frames - o)
                 if scale and at < to:
                     diagonals[k][:, at + o : to + o] += scale * weights[index][:, at:to]
-    smallest = min(float(precision.min()), float(diagonals[0].min())) if precision.numel() else 1.0
     lower = [diagonal.clone() for diagonal in diagonals]
     pivot = torch.empty_like(right_side)
     solution = right_side.clone()
@@ -207,8 +206,11 @@ def _solve(mean: Tensor, precision: Tensor, windows: Sequence[Window], weighted:
             now -= lower[k][:, t].square() * pivot[:, t - k]
             solution[:, t] -= lower[k][:, t] * solution[:, t - k]
         pivot[:, t] = now
-    wrong = ~((pivot > 0) & pivot.isfinite()).all(2).all(0)
-    if not smallest >= 0 or bool(wrong.any()):
+    good = ((pivot > 0) & pivot.isfinite()).all(2) & ((precision >= 0) & precision.isfinite()).all(
+        2
+    )
+    wrong = ~good.all(0)
+    if bool(wrong.any()):
         raise InputError(unusable(int(wrong.int().argmax())))
     solution /= pivot
     for t in range(frames - 1, -1, -1):
