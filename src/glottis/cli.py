@@ -355,7 +355,12 @@ def export(
 
 @app.command()
 def evaluate(
-    voice: Annotated[str, typer.Argument(help="A voice's name, or the path of a .onnx.")],
+    voice: Annotated[
+        str,
+        typer.Argument(
+            help="A voice's name, the path of a .onnx, or a vocoder's run folder (with --data)."
+        ),
+    ],
     texts: Annotated[
         Path | None, typer.Option("--texts", help="A file with one sentence a line.")
     ] = None,

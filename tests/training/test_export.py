@@ -107,3 +107,15 @@ def test_a_graph_that_differs_from_torch_is_not_written(
     with pytest.raises(InputError, match="differs from torch's"):
         export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_vocoder_is_judged_by_its_copies(runs: tuple[Path, Path], data: Path) -> None:
+    from glottis.evaluation.run import evaluate
+
+    report = evaluate(runs[1], data=data, limit=1)
+    assert report.rows[0].problem is None
+    assert report.summary()["mcd"].mean > 0
+    with pytest.raises(InputError, match="no vocoder"):
+        evaluate(runs[0], data=data, limit=1)
+    with pytest.raises(InputError, match="data"):
+        evaluate(runs[1], texts=Path("texts.txt"))

@@ -15,16 +15,15 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 from glottis.errors import InputError
+from glottis.evaluation.copies import copies, is_run
 from glottis.evaluation.distance import distances
 from glottis.evaluation.extras import require
 from glottis.evaluation.pictures import compressed, picture
@@ -38,6 +37,7 @@ from glottis.evaluation.recognition import (
 )
 from glottis.evaluation.report import Judgement, Report, Row
 from glottis.evaluation.speed import Speed, measure_speed
+from glottis.evaluation.spoken import Array, Spoken
 from glottis.files import replacing
 from glottis.text import FrontEnd
 from glottis.voice import Voice
@@ -46,38 +46,9 @@ if TYPE_CHECKING:
     from lhotse.cut import MonoCut
 
 T = TypeVar("T")
-Array = NDArray[np.float32]
 
 #: Changes when judging changes, so that cached scores of an older way are not taken.
 _SCORES_VERSION = 2
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """A piece of audio to be judged.
-
-    Args:
-        id: names the sentence in the report.
-        text: the words it should say, numbers written out.
-        samples: ``[samples]``, mono, in [-1, 1].
-        sample_rate: in Hz, of ``samples`` and ``reference``.
-        reference: ``[samples]``, a recording of the same text, or None.
-        aligned: the reference runs in step with the audio (copy-synthesis), so frames are compared
-            one to one; otherwise both are first aligned by dynamic time warping.
-        speaker: who speaks, for the report.
-        marks: phonemes as (symbol, start, end) in seconds, drawn into the pictures.
-        problem: why there is no audio; ``samples`` is then empty.
-    """
-
-    id: str
-    text: str
-    samples: Array
-    sample_rate: int
-    reference: Array | None = None
-    aligned: bool = False
-    speaker: str = ""
-    marks: tuple[tuple[str, float, float], ...] = field(default=(), repr=False)
-    problem: str | None = None
 
 
 def evaluate(
@@ -97,7 +68,8 @@ def evaluate(
     """Speak with a voice and judge what is heard.
 
     Args:
-        voice: name or path of a voice.
+        voice: name or path of a voice, or the run folder of a vocoder, whose copies of ``data``'s
+            recordings are judged.
         texts: a file of sentences, one a line; blank lines and lines that begin with # are skipped.
         data: a prepared corpus instead: its held-out transcripts are spoken, and the recordings are
             judged beside and compared with.
@@ -121,24 +93,31 @@ def evaluate(
     if limit is not None and limit < 1:
         raise InputError(f"limit must be 1 or more sentences, not {limit}")
     _need_packages()
-    loaded = Voice.load(voice)
+    loaded = None if is_run(voice) else Voice.load(voice)
     if texts is not None:
+        if loaded is None:
+            raise InputError(f"{voice} is a run folder: give data (a prepared corpus) to copy")
         lines = _chosen(read_texts(texts), limit, seed)
         total, spoken = len(lines), _speak_texts(loaded, lines, speaker, seed)
     else:
         assert data is not None
         cuts = _chosen(_held_out(data, speaker), limit, seed)
-        total, spoken = len(cuts), _speak_cuts(loaded, cuts, speaker, seed)
+        total = len(cuts)
+        if loaded is None:
+            spoken = copies(Path(voice), cuts)
+        else:
+            spoken = _speak_cuts(loaded, cuts, speaker, seed)
+    name = Path(voice).name if loaded is None else loaded.name
     report = evaluate_audio(
         _counted(spoken, total, progress),
-        title=f"Evaluation of {loaded.name}",
+        title=f"Evaluation of {name}",
         jobs=jobs,
         pictures=out is not None,
         cache=cache,
     )
     report = dataclasses.replace(
         report,
-        speed=_speeds(loaded, report.rows, speaker) if timing else (),
+        speed=_speeds(loaded, report.rows, speaker) if timing and loaded else (),
         about={
             "voice": str(voice),
             "speaker": speaker or "",

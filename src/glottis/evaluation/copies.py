@@ -1,0 +1,62 @@
+"""Copy-synthesis: recordings through a vocoder and back, to judge the vocoder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glottis.errors import InputError
+from glottis.evaluation.extras import require
+from glottis.evaluation.spoken import Spoken
+
+if TYPE_CHECKING:
+    from lhotse.cut import MonoCut
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether ``path`` is a run folder rather than a voice."""
+    return (Path(path) / "run.json").is_file()
+
+
+def copies(run: Path, cuts: Sequence[MonoCut]) -> Iterator[Spoken]:
+    """The log-mels of prepared cuts as audio again, each beside its recording.
+
+    Args:
+        run: the run folder of a vocoder.
+        cuts: of a corpus prepared with the vocoder's mel settings.
+
+    Raises:
+        InputError: the run is no vocoder, or was trained with other mel settings.
+    """
+    require("torch", extra="train")
+    import torch
+
+    from glottis.corpus import load_audio, load_mel
+    from glottis.export import load_run
+
+    model, facts = load_run(run)
+    if model.batches != "windows":
+        raise InputError(
+            f"{run} holds {facts['model']}, which is no vocoder; export it with one and evaluate "
+            "the voice"
+        )
+    rate = facts["mel"]["sample_rate"]
+    for cut in cuts:
+        mel = load_mel(cut)
+        if cut.sampling_rate != rate or len(mel) != facts["mel"]["mels"]:
+            raise InputError(
+                f"{run} was trained with mel settings {facts['mel']}; prepare the corpus with them"
+            )
+        with torch.no_grad():
+            samples = model(torch.from_numpy(mel).unsqueeze(0))[0].clamp(-1, 1).numpy()
+        said = cut.supervisions[0]
+        yield Spoken(
+            cut.id,
+            str(said.text),
+            samples,
+            rate,
+            reference=load_audio(cut),
+            aligned=True,
+            speaker=said.speaker,
+        )
