@@ -1,0 +1,163 @@
+"""The trajectory Gaussian against torch's dense multivariate normal."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from glottis.kernels import WINDOWS, mlpg
+from glottis.likelihood.trajectory import TrajectoryGaussian
+
+SETS = [
+    list(WINDOWS),
+    [(0, 0, [1.0])],
+    [(0, 0, [1.0]), (2, 2, [-0.2, -0.1, 0.0, 0.1, 0.2]), (0, 1, [-1.0, 1.0])],
+]
+every_set = pytest.mark.parametrize("windows", SETS, ids=range(len(SETS)))
+
+
+def example(windows: list, *batch: int, frames: int = 9, static: int = 2) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (*batch, frames, static * len(windows))
+    mean = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return mean, torch.rand(shape, generator=generator, dtype=torch.float64) + 0.2
+
+
+def dense(mean: Tensor, variance: Tensor, windows: list) -> list[torch.distributions.Distribution]:
+    """One torch distribution a static dimension, for one item ``[frames, width]``."""
+    frames, width = mean.shape
+    static = width // len(windows)
+    reach = max(max(left, right) for left, right, _ in windows)
+    found = []
+    for d in range(static):
+        matrix = torch.zeros(frames, frames, dtype=torch.float64)
+        right_side = torch.zeros(frames, dtype=torch.float64)
+        for w, (left, right, coefficients) in enumerate(windows):
+            shifts = range(-left, right + 1)
+            window = sum(
+                c * torch.diag(torch.ones(frames - abs(k), dtype=torch.float64), k)
+                for k, c in zip(shifts, coefficients, strict=True)
+            )
+            weight = 1 / variance[:, w * static + d]
+            if w:
+                weight[:reach] = 0
+                weight[frames - reach :] = 0
+            matrix = matrix + window.T @ (weight[:, None] * window)
+            right_side = right_side + window.T @ (weight * mean[:, w * static + d])
+        found.append(
+            torch.distributions.MultivariateNormal(
+                torch.linalg.solve(matrix, right_side), precision_matrix=matrix
+            )
+        )
+    return found
+
+
+@every_set
+def test_density_entropy_and_mean_are_those_of_the_dense_normal(windows: list) -> None:
+    mean, variance = example(windows, 3)
+    gaussian = TrajectoryGaussian(mean, variance, windows)
+    track = torch.randn(3, 9, 2, dtype=torch.float64)
+    assert gaussian.batch_shape == (3,)
+    assert gaussian.event_shape == (9, 2)
+    torch.testing.assert_close(gaussian.mean, mlpg(mean, variance, windows))
+    for item in range(3):
+        normals = dense(mean[item], variance[item], windows)
+        parts = [normal.log_prob(track[item, :, d]) for d, normal in enumerate(normals)]
+        torch.testing.assert_close(gaussian.log_prob(track)[item], sum(parts))
+        entropy = sum(normal.entropy() for normal in normals)
+        torch.testing.assert_close(gaussian.entropy()[item], entropy)
+
+
+def test_samples_have_the_mean_and_covariance() -> None:
+    mean, variance = example(SETS[0], frames=5, static=1)
+    gaussian = TrajectoryGaussian(mean, variance)
+    draws = gaussian.sample((20000,), torch.Generator().manual_seed(1))
+    again = gaussian.sample((20000,), torch.Generator().manual_seed(1))
+    assert torch.equal(draws, again)
+    (normal,) = dense(mean, variance, SETS[0])
+    torch.testing.assert_close(draws.mean(0), gaussian.mean, atol=0.03, rtol=0)
+    torch.testing.assert_close(
+        draws[..., 0].T.cov(), normal.covariance_matrix, atol=0.02, rtol=0.05
+    )
+    # Minus the mean log-density of samples is the entropy.
+    torch.testing.assert_close(
+        -gaussian.log_prob(draws).mean(), gaussian.entropy(), atol=0.03, rtol=0
+    )
+
+
+def test_it_integrates_to_one() -> None:
+    mean, variance = example(SETS[1], frames=1, static=2)
+    gaussian = TrajectoryGaussian(mean, variance, SETS[1])
+    axis = torch.linspace(-9, 9, 361, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis).reshape(-1, 1, 2)
+    total = gaussian.log_prob(grid).exp().sum() * (axis[1] - axis[0]) ** 2
+    torch.testing.assert_close(total, torch.ones_like(total), atol=1e-6, rtol=0)
+
+
+@every_set
+def test_gradients(windows: list) -> None:
+    mean, variance = (each.requires_grad_() for each in example(windows, 2, frames=7, static=1))
+    track = torch.randn(2, 7, 1, dtype=torch.float64, requires_grad=True)
+
+    def density(mean: Tensor, variance: Tensor, track: Tensor) -> Tensor:
+        return TrajectoryGaussian(mean, variance, windows).log_prob(track)
+
+    assert torch.autograd.gradcheck(density, (mean, variance, track))
+    assert torch.autograd.gradcheck(
+        lambda v: TrajectoryGaussian(mean.detach(), v, windows).entropy(), variance
+    )
+
+
+def test_training_on_trajectories_lowers_their_loss_not_that_of_frames() -> None:
+    # The likelihood of frames counts static and dynamic features as if they were independent
+    # data; the trajectory's is a density of what is observed, and so never the larger at its best.
+    generator = torch.Generator().manual_seed(3)
+    track = torch.randn(40, 1, generator=generator, dtype=torch.float64).cumsum(0)
+    mean = torch.zeros(40, 3, dtype=torch.float64, requires_grad=True)
+    log_variance = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([mean, log_variance], 0.05)
+    losses = []
+    for _ in range(60):
+        loss = -TrajectoryGaussian(mean, log_variance.exp()).log_prob(track)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] - 20
+
+
+def test_batches_broadcast_as_torch_does() -> None:
+    mean, variance = example(SETS[0], 2, 3)
+    gaussian = TrajectoryGaussian(mean, variance[0, 0, 0])
+    assert gaussian.batch_shape == (2, 3)
+    one = torch.randn(9, 2, dtype=torch.float64)
+    many = one.expand(4, 2, 3, 9, 2)
+    assert gaussian.log_prob(one).shape == (2, 3)
+    assert gaussian.log_prob(many).shape == (4, 2, 3)
+    torch.testing.assert_close(gaussian.log_prob(many)[2], gaussian.log_prob(one))
+    assert gaussian.sample((5,)).shape == (5, 2, 3, 9, 2)
+    alone = TrajectoryGaussian(mean[1, 2], variance[0, 0, 0])
+    torch.testing.assert_close(gaussian.log_prob(one)[1, 2], alone.log_prob(one))
+
+
+def test_float32_is_kept_and_long_tracks_stay_exact() -> None:
+    mean, variance = example(SETS[0], frames=3000, static=2)
+    wide = TrajectoryGaussian(mean, variance)
+    track = wide.sample((), torch.Generator().manual_seed(0))
+    narrow = TrajectoryGaussian(mean.float(), variance.float())
+    density = narrow.log_prob(track.float())
+    assert density.dtype == torch.float32
+    assert math.isclose(float(density), float(wide.log_prob(track)), rel_tol=1e-5)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    mean, variance = example(SETS[0], 2)
+    with pytest.raises(ValueError, match="a trajectory must be"):
+        TrajectoryGaussian(mean, variance).log_prob(torch.zeros(2, 8, 2))
+    with pytest.raises(ValueError, match="not all positive"):
+        TrajectoryGaussian(mean, -variance)
+    with pytest.raises(ValueError, match="not divisible"):
+        TrajectoryGaussian(mean[..., :5], variance[..., :5])
