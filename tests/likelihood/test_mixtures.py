@@ -6,9 +6,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.functional import log_softmax, softplus
 
 from glottis.errors import InputError
+from glottis.kernels import mixture_numba
 from glottis.kernels.mixture import KINDS, logistic_log_probability
 from glottis.likelihood.mixtures import (
     DiscretizedLogisticMixture,
@@ -29,7 +32,7 @@ discrete = pytest.mark.parametrize("make", [d[1] for d in DISCRETE], ids=[d[0] f
 
 def parameters(*shape, components=3, log_scale=-3.0, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    logits, loc, scale = torch.randn(3, *shape, components, generator=generator, dtype=dtype)
+    logits, loc, scale = torch.randn((3, *shape, components), generator=generator, dtype=dtype)
     return logits, 0.5 * loc, log_scale + scale
 
 
@@ -165,6 +168,37 @@ def test_channels_before_time_is_read_in_place_and_a_scalar_works():
     assert one.log_prob(torch.tensor(1.0)).shape == one.sample().shape == ()
     none = DiscretizedLogisticMixture(*(torch.zeros(0, 2) for _ in range(3)))
     assert none.log_prob(torch.zeros(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_share_the_rows_out(threads):
+    parts = [p.numpy().swapaxes(1, 2) for p in parameters(5, 8000, components=4)]
+    edge = torch.randint(-30, 30, (5, 8000), generator=torch.manual_seed(0)).float().numpy()
+    one, many = (mixture_numba.log_probability(edge, parts, 256, n) for n in (1, threads))
+    assert (one == many).all()
+    outs = [[p * 0 for p in parts] for _ in range(2)]
+    for out, n in zip(outs, (1, threads), strict=True):
+        mixture_numba.differentiate(edge, parts, edge, out, 256, n)
+    assert all((a == b).all() for a, b in zip(*outs, strict=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.lists(st.integers(0, 3), max_size=3),
+    components=st.integers(1, 4),
+    bits=st.integers(1, 16),
+    seed=st.integers(0, 1000),
+)
+def test_any_shapes_agree_and_sample_on_the_grid(batch, components, bits, seed):
+    parts = parameters(*batch, components=components, seed=seed)
+    drawn = DiscretizedLogisticMixture(*parts, bits=bits).sample()
+    assert drawn.shape == tuple(batch)
+    results = [
+        DiscretizedLogisticMixture(*parts, bits=bits, kind=kind).log_prob(drawn) for kind in KINDS
+    ]
+    assert results[0].shape == drawn.shape
+    assert (results[0] <= 0).all()
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)
 
 
 def test_nan_from_a_network_is_not_hidden():

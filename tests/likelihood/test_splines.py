@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 
+import onnxruntime
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.distributions import Normal, TransformedDistribution
 
 from glottis.errors import InputError
+from glottis.kernels import spline_numba
 from glottis.kernels.spline import KINDS
 from glottis.likelihood.splines import RationalQuadraticSpline
 
@@ -18,12 +24,12 @@ DURKAN = {"minimum_bin": 1e-3, "minimum_derivative": 1e-3}
 def parameters(*shape, bins=10, scale=3.0, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     sizes = (bins, bins, bins - 1)
-    return [scale * torch.randn(*shape, size, generator=generator, dtype=dtype) for size in sizes]
+    return [scale * torch.randn((*shape, size), generator=generator, dtype=dtype) for size in sizes]
 
 
 def points(*shape, reach=6.0, dtype=torch.float32, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.rand(*shape, generator=generator, dtype=dtype) - 1) * reach
+    return (2 * torch.rand(shape, generator=generator, dtype=dtype) - 1) * reach
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -212,6 +218,53 @@ def test_vmap_and_compile_full_graph():
     leaves = [r.clone().requires_grad_() for r in raw]
     sum(out.sum() for out in whole(x, *leaves)).backward()
     assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
+
+
+def test_traces_into_a_graph_that_onnxruntime_runs():
+    class Inverse(torch.nn.Module):
+        def forward(self, y, raw):
+            spline = RationalQuadraticSpline(*raw.split([5, 5, 4], dim=-1), **DURKAN)
+            return spline.inverse_and_ladj(y)[0]
+
+    y, raw = points(1, 9), torch.cat(parameters(1, 9, bins=5, scale=1.0), -1)
+    graph = io.BytesIO()
+    names = {"input_names": ["y", "raw"], "dynamic_axes": {"y": {1: "n"}, "raw": {1: "n"}}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Inverse(), (y[:, :4], raw[:, :4]), graph, dynamo=False, **names)
+    session = onnxruntime.InferenceSession(graph.getvalue())
+    (x,) = session.run(None, {"y": y.numpy(), "raw": raw.numpy()})
+    torch.testing.assert_close(torch.from_numpy(x), Inverse()(y, raw), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_share_the_rows_out(threads):
+    arrays = [points(20_001), *parameters(20_001, bins=6, scale=1.0)]
+    x, *raw = (a.numpy() for a in arrays)
+    constants = (5.0, 1e-3, 1e-3, False)
+    one, many = (spline_numba.apply(x, raw, constants, n) for n in (1, threads))
+    assert all((a == b).all() for a, b in zip(one, many, strict=True))
+    one, many = (spline_numba.differentiate(x, raw, x, x, constants, n) for n in (1, threads))
+    assert all((a == b).all() for a, b in zip(one, many, strict=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.lists(st.integers(0, 3), max_size=3),
+    hidden=st.lists(st.booleans(), max_size=3),
+    bins=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+)
+def test_any_shapes_broadcast_and_come_back(batch, hidden, bins, seed):
+    # Where `hidden` says so, the parameters have one element to share.
+    own = [1 if hide else size for size, hide in zip(batch, hidden, strict=False)]
+    own = own + batch[len(own) :]
+    raw, x = parameters(*own, bins=bins, seed=seed), points(*batch, seed=seed)
+    for kind in KINDS:
+        spline = RationalQuadraticSpline(*raw, kind=kind)
+        y, ladj = spline.call_and_ladj(x)
+        assert y.shape == ladj.shape == x.shape
+        torch.testing.assert_close(spline.inverse_and_ladj(y)[0], x, rtol=0, atol=2e-4)
 
 
 def test_works_in_a_transformed_distribution_that_integrates_to_one():

@@ -49,15 +49,19 @@ def spline(
     value = torch.where(inside, x, 0.0)
     x_edges = _edges(widths, bound, minimum_bin)
     y_edges = _edges(heights, bound, minimum_bin)
+    slopes = pad(minimum_derivative + softplus(derivatives), (1, 1), value=1.0)
+    shape = torch.broadcast_shapes(x.shape, *(t.shape[:-1] for t in (x_edges, y_edges, slopes)))
+    # Only where it is needed: an exported graph would compute every shape.
+    x_edges, y_edges, slopes = (
+        t if t.shape[:-1] == shape else t.expand(*shape, -1) for t in (x_edges, y_edges, slopes)
+    )
+    value = value if value.shape == shape else value.expand(shape)
     searched = y_edges if inverse else x_edges
-    shape = torch.broadcast_shapes(value.shape, searched.shape[:-1], derivatives.shape[:-1])
-    value = value.expand(shape)
     bin_at = (value[..., None] >= searched[..., 1:-1]).sum(-1, keepdim=True)
 
     def pick(table: Tensor, shift: int) -> Tensor:
-        return table.expand(*shape, table.shape[-1]).gather(-1, bin_at + shift).squeeze(-1)
+        return table.gather(-1, bin_at + shift).squeeze(-1)
 
-    slopes = pad(minimum_derivative + softplus(derivatives), (1, 1), value=1.0)
     x_low, y_low = pick(x_edges, 0), pick(y_edges, 0)
     width, height = pick(x_edges, 1) - x_low, pick(y_edges, 1) - y_low
     d0, d1, s = pick(slopes, 0), pick(slopes, 1), height / width
