@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def _components(  # type: ignore[no-untyped-def]
         total[i] = max(total[i], single(1.2e-38)) + (total[i] - total[i])
 
 
-@compiled
+@partial(compiled, signature="void(f4[:,::1], f4[:,:,:], f4[:,:,:], f4[:,:,:], i8, f4[:,::1])")
 def _log_probability_rows(edge, logits, loc, log_scale, classes, out):  # type: ignore[no-untyped-def]
     outer, components, inner = loc.shape
     half = single((classes - 1) / 2)
@@ -144,7 +144,11 @@ def _log_probability_rows(edge, logits, loc, log_scale, classes, out):  # type: 
                 out[row, start + i] = np.float64(totals[0, i] - totals[2, i]) + np.log(quotient)
 
 
-@compiled
+@partial(
+    compiled,
+    signature="void(f4[:,::1], f4[:,:,:], f4[:,:,:], f4[:,:,:], f4[:,::1], i8,"
+    " f4[:,:,:], f4[:,:,:], f4[:,:,:])",
+)
 def _differentiate_rows(  # type: ignore[no-untyped-def]
     edge, logits, loc, log_scale, upstream, classes, of_logits, of_loc, of_log_scale
 ):

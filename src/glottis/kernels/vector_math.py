@@ -17,13 +17,17 @@ import numpy as np
 single = np.float32
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``numba.njit`` without the GIL, keeping its machine code on disk where a folder allows it."""
+def compiled(function: Callable[..., Any], signature: str | None = None) -> Callable[..., Any]:
+    """``numba.njit`` without the GIL, keeping its machine code on disk where a folder allows it.
+
+    A ``signature`` fixes the types, for functions whose arrays come in many layouts: otherwise each
+    combination of layouts would be compiled when it is first met.
+    """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(signature, cache=True, **options)(function)
     except RuntimeError:  # neither the package nor the user's cache folder can be written
-        return numba.njit(**options)(function)
+        return numba.njit(signature, **options)(function)
 
 
 @compiled
