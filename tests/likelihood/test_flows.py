@@ -20,6 +20,7 @@ from glottis.likelihood.flows import (
     LayerTransform,
     Pointwise,
     SequenceNormal,
+    SplineCoupling,
 )
 from glottis.likelihood.splines import RationalQuadraticSpline
 
@@ -61,6 +62,7 @@ LAYERS = {
     "triangular": lambda: InvertibleConv1x1(CHANNELS, triangular=True),
     "affine": lambda: AffineCoupling(Network(CHANNELS)),
     "additive": lambda: AffineCoupling(Network(CHANNELS // 2), mean_only=True),
+    "spline": lambda: SplineCoupling(Network(CHANNELS // 2 * 11), bins=4),
     "flip": Flip,
     "flow": lambda: Flow(
         [act_norm(), InvertibleConv1x1(CHANNELS), AffineCoupling(Network(CHANNELS)), Flip()]
@@ -192,6 +194,13 @@ def test_first_batch_alone_initialises_and_only_in_training():
     assert torch.equal(layer.offset, first)
     constant = ActNorm(CHANNELS).train()
     assert torch.isfinite(constant.call_and_ladj(torch.ones_like(x), mask)[0]).all()
+
+
+def test_without_standardising_it_starts_as_the_identity():
+    layer, (x, mask) = ActNorm(CHANNELS, standardize=False), batch(torch.float32)
+    y, ladj = layer.call_and_ladj(x, mask)
+    assert torch.equal(y, x)
+    assert not ladj.any()
 
 
 def test_negative_determinants_have_a_logarithm():

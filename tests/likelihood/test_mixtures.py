@@ -230,6 +230,14 @@ def test_scale_below_its_floor_still_rises(make):
     assert gradient.item() == 0
 
 
+@discrete
+def test_samples_obey_the_same_floor_as_the_probabilities(make):
+    loc, log_scale = torch.full((4000, 1), 0.3), torch.full((4000, 1), -40.0)
+    mixture = make(loc, loc, log_scale, bits=16, minimum_log_scale=-4.0)
+    spread = mixture.sample(generator=torch.Generator().manual_seed(0)).std()
+    assert spread > 0.9 * math.exp(-4.0)
+
+
 def test_gaussian_bin_probability_does_not_saturate():
     # Phi(upper) - Phi(lower) is 0 in float32 beyond 5 to 6 standard deviations, its slope too.
     loc = torch.zeros(1, requires_grad=True)

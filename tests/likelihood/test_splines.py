@@ -90,6 +90,28 @@ def test_discriminant_never_negative(kind):
     assert (x.abs() <= 5.0).all()
 
 
+def test_the_usual_discriminant_does_get_negative():
+    # A flat bin between steep knots, as diverging training makes them.
+    generator = torch.Generator().manual_seed(0)
+    s = torch.full((100_000,), 1e-3)
+    d0, d1 = 10 ** (4 * torch.rand(2, 100_000, generator=generator))
+    xi = d0 / (d0 + d1)
+    turn = d0 + d1 - 2 * s
+    a, b, c = s - d0 + xi * turn, d0 - xi * turn, -s * xi
+    assert (b.square() - 4 * a * c).min() < 0
+    r = d0 * (1 - xi) - d1 * xi
+    assert (r.square() + 4 * s.square() * xi * (1 - xi)).min() > 0
+    # The two are the same number.
+    s, d0, d1 = (t.double() for t in (s, d0, d1))
+    xi = torch.rand(100_000, generator=generator, dtype=torch.float64)
+    turn = d0 + d1 - 2 * s
+    a, b, c = s - d0 + xi * turn, d0 - xi * turn, -s * xi
+    r = d0 * (1 - xi) - d1 * xi
+    torch.testing.assert_close(
+        r.square() + 4 * s.square() * xi * (1 - xi), b.square() - 4 * a * c, rtol=1e-4, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("inverse", [False, True])
 def test_tails_bounds_and_empty_input(kind, inverse):

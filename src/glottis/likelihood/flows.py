@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, TransformedDistribution, constraints
 
 from glottis.errors import InputError
+from glottis.likelihood.splines import RationalQuadraticSpline
 
 
 class Invertible(Protocol):
@@ -102,16 +103,17 @@ class ActNorm(Layer):
     ``y = offset + exp(log_scale) * x``. The first call in training mode measures mean and standard
     deviation in two passes (the one-pass formula ``E[x^2] - E[x]^2`` cancels), over all processes
     when there are several, and remembers in the state dict that it did; loading a state therefore
-    never initialises again.
+    never initialises again. With ``standardize=False`` it starts as the identity and is only learnt
+    (VITS' element-wise affine layer).
     """
 
     initialized: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, standardize: bool = True) -> None:
         super().__init__()
         self.offset = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("initialized", torch.tensor(False))
+        self.register_buffer("initialized", torch.tensor(not standardize))
 
     def call_and_ladj(
         self, x: Tensor, mask: Tensor, condition: Tensor | None = None
@@ -288,10 +290,53 @@ class AffineCoupling(Layer):
         return shift, log_scale
 
 
+class SplineCoupling(Layer):
+    """Half of the channels decide a monotonic spline for each element of the other half.
+
+    Durkan et al. 2019 (neural spline flows), section 3.3; VITS' stochastic duration predictor.
+    ``network(x1, mask, condition)`` returns ``[batch, channels / 2 * (3 bins - 1), time]``: for
+    each channel its raw widths, heights and inner derivatives, as
+    :class:`~glottis.likelihood.splines.RationalQuadraticSpline` takes them; ``options`` are that
+    class's. An odd channel goes to the half that is changed.
+    """
+
+    def __init__(
+        self, network: nn.Module, bins: int = 10, bound: float = 5.0, **options: Any
+    ) -> None:
+        super().__init__()
+        self.network, self.bins, self.bound, self.options = network, bins, bound, options
+
+    def call_and_ladj(
+        self, x: Tensor, mask: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        first, second = _halves(torch.where(mask, x, 0.0))
+        spline = self._spline(first, second, mask, condition)
+        second, ladj = spline.call_and_ladj(_at_least_single(second))
+        ladj = torch.where(mask, ladj, 0.0).sum((1, 2))
+        return torch.cat([first, torch.where(mask, second, 0.0)], dim=1), ladj
+
+    def inverse(self, y: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        first, second = _halves(torch.where(mask, y, 0.0))
+        spline = self._spline(first, second, mask, condition)
+        second, _ = spline.inverse_and_ladj(_at_least_single(second))
+        return torch.cat([first, torch.where(mask, second, 0.0)], dim=1)
+
+    def _spline(
+        self, first: Tensor, second: Tensor, mask: Tensor, condition: Tensor | None
+    ) -> RationalQuadraticSpline:
+        raw = _at_least_single(self.network(first, mask, condition))
+        batch, channels, time = second.shape
+        # What a network makes of padding may be anything; it must not reach the spline's gradient.
+        raw = torch.where(mask, raw, 0.0)
+        raw = raw.view(batch, channels, 3 * self.bins - 1, time).transpose(2, 3)
+        widths, heights, slopes = raw.split([self.bins, self.bins, self.bins - 1], dim=-1)
+        return RationalQuadraticSpline(widths, heights, slopes, self.bound, **self.options)
+
+
 def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
     # Unlike chunk, known sizes become one node of an exported graph.
     half = int(x.shape[1]) // 2
-    first, second = x.split([half, half], dim=1)
+    first, second = x.split([half, int(x.shape[1]) - half], dim=1)
     return first, second
 
 
