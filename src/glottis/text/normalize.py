@@ -1,4 +1,4 @@
-# ruff: noqa: SIM905 - lists of words read better as running text
+
 """Written text to spoken words.
 
 English is read by :mod:`glottis.text.english`. For other languages words, numbers and signs pass as

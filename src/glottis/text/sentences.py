@@ -1,4 +1,4 @@
-# ruff: noqa: SIM905 - lists of words read better as running text
+
 """Text to sentences of bounded length, in linear time.
 
 A full stop ends a sentence unless it belongs to an abbreviation, an initial or a number. The words

@@ -1,4 +1,4 @@
-# ruff: noqa: SIM905 - lists of words read better as running text
+
 """English numbers in words.
 
 American by default ("one hundred twenty-three"); ``british=True`` adds "and" ("one hundred and

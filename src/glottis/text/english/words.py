@@ -1,4 +1,4 @@
-# ruff: noqa: SIM905 - lists of words read better as running text
+
 """Tables of English: what is written on the left, what is said on the right."""
 
 from __future__ import annotations
