@@ -215,6 +215,18 @@ def test_no_nan_gradients_from_the_tails(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_nan_from_a_network_is_not_hidden(kind, position, inverse):
+    raw = parameters(3, bins=3)
+    raw[position][1] = math.nan
+    spline = RationalQuadraticSpline(*raw, kind=kind)
+    x = torch.tensor([0.1, 0.2, 0.3])
+    y, ladj = spline.inverse_and_ladj(x) if inverse else spline.call_and_ladj(x)
+    assert y.isnan().tolist() == ladj.isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_broadcast_and_strides(kind):
     raw = parameters(5, 1, bins=6)
     x = points(7, 5).t()

@@ -148,7 +148,8 @@ def _apply_rows(  # type: ignore[no-untyped-def]
         logarithms(work[:n], bits, powers, low[:n])
         for i in range(n):
             inside = -bound < given[i] < bound
-            change = -low[i] if inverse else low[i]
+            # The logarithm looks at bits and drops a NaN; this brings it back.
+            change = (-low[i] if inverse else low[i]) + (work[i] - work[i])
             y[start + i] = place[i] if inside else given[i]
             ladj[start + i] = change if inside else single(0.0)
 
