@@ -1,4 +1,3 @@
-
 """Written text to spoken words.
 
 English is read by :mod:`glottis.text.english`. For other languages words, numbers and signs pass as

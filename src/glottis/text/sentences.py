@@ -1,4 +1,3 @@
-
 """Text to sentences of bounded length, in linear time.
 
 A full stop ends a sentence unless it belongs to an abbreviation, an initial or a number. The words

@@ -1,4 +1,3 @@
-
 """English numbers in words.
 
 American by default ("one hundred twenty-three"); ``british=True`` adds "and" ("one hundred and

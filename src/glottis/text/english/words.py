@@ -1,4 +1,3 @@
-
 """Tables of English: what is written on the left, what is said on the right."""
 
 from __future__ import annotations
