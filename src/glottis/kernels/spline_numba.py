@@ -25,64 +25,79 @@ TILE = 64
 
 
 @compiled
-def _sums_of_exponentials(raw, shifted, sums, bits, powers):  # type: ignore[no-untyped-def]
-    """Running sums over bins of ``exp(raw - max)``: ``[elements, bins]``, unnormalised edges."""
+def _sums_of_exponentials(raw, shifted, sums, share, least, bits, powers):  # type: ignore[no-untyped-def]
+    """Running sums over bins of ``exp(raw - max)``, and the factor that makes shares of them.
+
+    ``raw`` is ``[elements, bins]``; ``shifted`` and ``sums`` are ``[bins, TILE]``: turned, so that
+    every loop below runs over elements that lie side by side.
+    """
     elements, bins = raw.shape
-    flat, shifted = sums[: elements * bins], shifted[: elements * bins]
+    for j in range(bins):
+        row = shifted[j, :elements]
+        for i in range(elements):
+            row[i] = raw[i, j]
+    largest, total = share[:elements], sums[0, :elements]
     for i in range(elements):
-        largest = raw[i, 0]
-        for j in range(1, bins):
-            largest = max(largest, raw[i, j])
-        for j in range(bins):
-            shifted[i * bins + j] = raw[i, j] - largest
-    exponentials(shifted, bits, powers, flat)
+        largest[i] = shifted[0, i]
+    for j in range(1, bins):
+        row = shifted[j, :elements]
+        for i in range(elements):
+            largest[i] = max(largest[i], row[i])
+    for j in range(bins):
+        row = shifted[j, :elements]
+        for i in range(elements):
+            row[i] -= largest[i]
+        exponentials(row, bits, powers, sums[j, :elements])
+    for j in range(1, bins):
+        before, total = sums[j - 1, :elements], sums[j, :elements]
+        for i in range(elements):
+            total[i] += before[i]
     for i in range(elements):
-        total = single(0.0)
-        for j in range(bins):
-            total += flat[i * bins + j]
-            flat[i * bins + j] = total
+        share[i] = (single(1.0) - single(bins) * least) / total[i]
 
 
 @compiled
-def _edge(sums, offset, bins, j, bound, minimum):  # type: ignore[no-untyped-def]
-    """The edge between bins ``j - 1`` and ``j``, from -bound to bound."""
+def _locate(values, searched, share, bound, least, at):  # type: ignore[no-untyped-def]
+    """The bin that each value falls into: how many inner edges are not above it."""
+    at[: values.size] = 0
+    for j in range(1, searched.shape[0]):
+        row, start = searched[j - 1], least * single(j)
+        for i in range(values.size):
+            edge = bound * (single(2.0) * (start + share[i] * row[i]) - single(1.0))
+            at[i] += np.int32(values[i] >= edge)
+
+
+@compiled
+def _edge(sums, share, i, j, bound, least):  # type: ignore[no-untyped-def]
+    """The edge between bins ``j - 1`` and ``j`` of element ``i``, from -bound to bound."""
     if j == 0:
         return -bound
-    if j == bins:
+    if j == sums.shape[0]:
         return bound
-    share = (single(1.0) - single(bins) * minimum) / sums[offset + bins - 1]
-    return bound * (single(2.0) * (minimum * single(j) + share * sums[offset + j - 1]) - single(1))
+    return bound * (single(2.0) * (least * single(j) + share[i] * sums[j - 1, i]) - single(1.0))
 
 
 @compiled
-def _locate(searched, offset, bins, value, bound, minimum):  # type: ignore[no-untyped-def]
-    """The bin that ``value`` falls into: how many inner edges are not above it."""
-    share = (single(1.0) - single(bins) * minimum) / searched[offset + bins - 1]
-    found = 0
-    for j in range(1, bins):
-        edge = bound * (
-            single(2.0) * (minimum * single(j) + share * searched[offset + j - 1]) - single(1)
-        )
-        found += value >= edge
-    return found
-
-
-@compiled
-def _gather(x, w_sums, h_sums, raw, bound, minimum, inverse, bins, at, edges):  # type: ignore[no-untyped-def]
+def _gather(  # type: ignore[no-untyped-def]
+    x, w_sums, h_sums, shares, raw, bound, least, inverse, values, at, edges
+):
     """For each element of a tile: its bin, the bin's four edges, and its two raw derivatives.
 
     ``edges`` rows: x low, x high, y low, y high, raw derivative low, high.
     """
+    bins = w_sums.shape[0]
     for i in range(x.size):
-        value = x[i] if -bound < x[i] < bound else single(0.0)
-        offset = i * bins
-        searched = h_sums if inverse else w_sums
-        k = _locate(searched, offset, bins, value, bound, minimum)
-        at[i] = k
-        edges[0, i] = _edge(w_sums, offset, bins, k, bound, minimum)
-        edges[1, i] = _edge(w_sums, offset, bins, k + 1, bound, minimum)
-        edges[2, i] = _edge(h_sums, offset, bins, k, bound, minimum)
-        edges[3, i] = _edge(h_sums, offset, bins, k + 1, bound, minimum)
+        values[i] = x[i] if -bound < x[i] < bound else single(0.0)
+    if inverse:
+        _locate(values[: x.size], h_sums, shares[1], bound, least, at)
+    else:
+        _locate(values[: x.size], w_sums, shares[0], bound, least, at)
+    for i in range(x.size):
+        k = at[i]
+        edges[0, i] = _edge(w_sums, shares[0], i, k, bound, least)
+        edges[1, i] = _edge(w_sums, shares[0], i, k + 1, bound, least)
+        edges[2, i] = _edge(h_sums, shares[1], i, k, bound, least)
+        edges[3, i] = _edge(h_sums, shares[1], i, k + 1, bound, least)
         edges[4, i] = raw[i, k - 1] if k > 0 else single(0.0)
         edges[5, i] = raw[i, k] if k < bins - 1 else single(0.0)
 
@@ -106,21 +121,35 @@ def _apply_rows(  # type: ignore[no-untyped-def]
     x, widths, heights, raw, bound, min_bin, min_slope, inverse, y, ladj
 ):
     bins = widths.shape[1]
-    size = TILE * bins
-    bits = np.empty(size, np.int32)
+    bits = np.empty(TILE, np.int32)
     powers = bits.view(np.float32)
-    w_sums, h_sums = np.empty(size, np.float32), np.empty(size, np.float32)
-    shifted = np.empty(size, np.float32)
+    w_sums, h_sums = np.empty((bins, TILE), np.float32), np.empty((bins, TILE), np.float32)
+    shifted, shares = np.empty((bins, TILE), np.float32), np.empty((2, TILE), np.float32)
+    values = np.empty(TILE, np.float32)
     at, edges = np.empty(TILE, np.int32), np.empty((6, TILE), np.float32)
     low, high = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     work, place = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     for start in range(0, x.size, TILE):
         stop = min(start + TILE, x.size)
         n = stop - start
-        _sums_of_exponentials(widths[start:stop], shifted, w_sums, bits, powers)
-        _sums_of_exponentials(heights[start:stop], shifted, h_sums, bits, powers)
+        _sums_of_exponentials(widths[start:stop], shifted, w_sums, shares[0], min_bin, bits, powers)
+        _sums_of_exponentials(
+            heights[start:stop], shifted, h_sums, shares[1], min_bin, bits, powers
+        )
         given = x[start:stop]
-        _gather(given, w_sums, h_sums, raw[start:stop], bound, min_bin, inverse, bins, at, edges)
+        _gather(
+            given,
+            w_sums,
+            h_sums,
+            shares,
+            raw[start:stop],
+            bound,
+            min_bin,
+            inverse,
+            values,
+            at,
+            edges,
+        )
         _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])
         _slopes(edges[5, :n], work[:n], bits, powers, at, bins - 1, min_slope, high[:n])
         for i in range(n):
@@ -156,19 +185,20 @@ def _apply_rows(  # type: ignore[no-untyped-def]
 
 @compiled
 def _softmax_gradient(  # type: ignore[no-untyped-def]
-    sums, offset, bins, k, of_low, of_high, bound, minimum, out
+    sums, i, k, of_low, of_high, bound, minimum, out
 ):
     """From the gradients of a bin's two edges to those of the raw sizes of all bins."""
-    total = sums[offset + bins - 1]
+    bins = sums.shape[0]
+    each = single(1.0) / sums[bins - 1, i]
     scale = single(2.0) * bound * (single(1.0) - single(bins) * minimum)
     of_low = scale * of_low if k > 0 else single(0.0)
     of_high = scale * of_high if k < bins - 1 else single(0.0)
-    before = sums[offset + k - 1] / total if k > 0 else single(0.0)
-    mean = of_low * before + of_high * (sums[offset + k] / total)
+    before = sums[k - 1, i] * each if k > 0 else single(0.0)
+    mean = of_low * before + of_high * (sums[k, i] * each)
     previous = single(0.0)
     for j in range(bins):
-        share = (sums[offset + j] - previous) / total
-        previous = sums[offset + j]
+        share = (sums[j, i] - previous) * each
+        previous = sums[j, i]
         here = of_low + of_high if j < k else (of_high if j == k else single(0.0))
         out[j] = share * (here - mean)
 
@@ -191,11 +221,11 @@ def _differentiate_rows(  # type: ignore[no-untyped-def]
     of_raw,
 ):
     bins = widths.shape[1]
-    size = TILE * bins
-    bits = np.empty(size, np.int32)
+    bits = np.empty(TILE, np.int32)
     powers = bits.view(np.float32)
-    w_sums, h_sums = np.empty(size, np.float32), np.empty(size, np.float32)
-    shifted = np.empty(size, np.float32)
+    w_sums, h_sums = np.empty((bins, TILE), np.float32), np.empty((bins, TILE), np.float32)
+    shifted, shares = np.empty((bins, TILE), np.float32), np.empty((2, TILE), np.float32)
+    values = np.empty(TILE, np.float32)
     at, edges = np.empty(TILE, np.int32), np.empty((6, TILE), np.float32)
     low, high = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     work = np.empty(TILE, np.float32)
@@ -203,14 +233,28 @@ def _differentiate_rows(  # type: ignore[no-untyped-def]
     for start in range(0, x.size, TILE):
         stop = min(start + TILE, x.size)
         n = stop - start
-        _sums_of_exponentials(widths[start:stop], shifted, w_sums, bits, powers)
-        _sums_of_exponentials(heights[start:stop], shifted, h_sums, bits, powers)
+        _sums_of_exponentials(widths[start:stop], shifted, w_sums, shares[0], min_bin, bits, powers)
+        _sums_of_exponentials(
+            heights[start:stop], shifted, h_sums, shares[1], min_bin, bits, powers
+        )
         given = x[start:stop]
-        _gather(given, w_sums, h_sums, raw[start:stop], bound, min_bin, inverse, bins, at, edges)
+        _gather(
+            given,
+            w_sums,
+            h_sums,
+            shares,
+            raw[start:stop],
+            bound,
+            min_bin,
+            inverse,
+            values,
+            at,
+            edges,
+        )
         _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])
         _slopes(edges[5, :n], work[:n], bits, powers, at, bins - 1, min_slope, high[:n])
         for i in range(n):
-            row, k, offset = start + i, at[i], i * bins
+            row, k = start + i, at[i]
             of_raw[row, :] = zero
             if not -bound < given[i] < bound:
                 of_x[row] = given_y[row]
@@ -266,8 +310,7 @@ def _differentiate_rows(  # type: ignore[no-untyped-def]
             of_width = -(of_theta * theta + of_s * s) / width
             _softmax_gradient(
                 w_sums,
-                offset,
-                bins,
+                i,
                 k,
                 -of_theta / width - of_width,
                 of_width,
@@ -277,8 +320,7 @@ def _differentiate_rows(  # type: ignore[no-untyped-def]
             )
             _softmax_gradient(
                 h_sums,
-                offset,
-                bins,
+                i,
                 k,
                 of_y - of_height,
                 of_height,
