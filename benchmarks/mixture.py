@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +32,11 @@ def peer(checkout: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main(checkout: Path) -> None:
@@ -62,7 +68,7 @@ def main(checkout: Path) -> None:
     claim = Claim(
         "mixture loss, 8 x 10,240 x 10, float32, forward and backward, one thread",
         "python benchmarks/mixture.py wavenet_vocoder",
-        "r9y9/wavenet_vocoder",
+        f"r9y9/wavenet_vocoder {commit(checkout)}",
         least=3,
     )
     compare(claim, ours, theirs, agree, repeats=15, threads=1)
