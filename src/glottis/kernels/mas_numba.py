@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from glottis.kernels.band import allowed
 
-# Frames that are brought into text-fastest order at once (a tile stays in the nearest cache), and
+# Frames that are brought into text-fastest order at once (a tile stays in the second cache), and
 # the side of the square that is transposed in registers.
-TILE = 64
+TILE = 128
 BLOCK = 8
 
 
@@ -40,19 +40,39 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @compiled
-def _frame(log_prob, old, new, moved, low, high):  # type: ignore[no-untyped-def]
-    # Slices from zero, so that the compiler need not think of negative indices. Scores stand one
-    # place to the right: old[0] is "before the first token".
-    cells = high - low
-    here = log_prob[low:high]
-    stay = old[low + 1 : high + 1]
-    move = old[low:high]
-    best = new[low + 1 : high + 1]
-    direction = moved[low:high]
-    for i in range(cells):
-        best[i] = here[i] + max(stay[i], move[i])
-    for i in range(cells):
-        direction[i] = move[i] > stay[i]
+def _begin(scores):  # type: ignore[no-untyped-def]
+    """``scores[frame % 2, token + 1]``; column 0 stands before the first token."""
+    scores[:] = -np.inf
+    scores[0, 0] = 0.0
+
+
+@compiled
+def _advance(cells, count, skipped, width, first, tokens, frames, scores, moved):  # type: ignore[no-untyped-def]
+    """The ``count`` frames from ``first`` on, ``cells[i, token - skipped]``.
+
+    Gives how many cells, of ``width`` a frame, are NaN or +inf. The loop over frames stands in here
+    because a call for each would take as long as the frame.
+    """
+    unusable = 0
+    # Unsigned indices, because numba looks for negative ones otherwise, at every access.
+    one, shift = np.uintp(1), np.uintp(skipped)
+    for i in range(count):
+        frame = first + i
+        row, now = np.uintp(i), np.uintp(frame)
+        old, new = np.uintp(frame % 2), np.uintp((frame + 1) % 2)
+        bad = np.int32(0)
+        for k in range(np.uintp(width)):
+            bad += np.int32(not (cells[row, k] < np.inf))
+        unusable += int(bad)
+        # Only cells from which both ends can be reached.
+        low, high = np.uintp(max(0, tokens - frames + frame)), np.uintp(min(frame + 1, tokens))
+        for k in range(low, high):
+            score = max(scores[old, k + one], scores[old, k])
+            scores[new, k + one] = cells[row, k - shift] + score
+        for k in range(low, high):
+            moved[now, k] = scores[old, k] > scores[old, k + one]
+        scores[old, 0] = -np.inf
+    return unusable
 
 
 @compiled
@@ -65,56 +85,22 @@ def _way_back(moved, tokens, frames, durations):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _unusable(row):  # type: ignore[no-untyped-def]
-    """How many cells of a frame are NaN or +inf."""
-    count = np.int32(0)
-    for i in range(row.size):
-        count += np.int32(not (row[i] < np.inf))
-    return count
+def _found(moved, tokens, frames, durations, scores, unusable):  # type: ignore[no-untyped-def]
+    """The best score, after writing the durations if there is a path."""
+    if unusable > 0:
+        return np.nan
+    best = scores[frames % 2, tokens]
+    if best > -np.inf:
+        _way_back(moved, tokens, frames, durations)
+    return best
 
 
 @compiled
 def _text_fastest(log_prob, tokens, frames, durations, scores, moved):  # type: ignore[no-untyped-def]
     """``log_prob[frame, token]``, tokens next to each other in memory. Gives the best score."""
-    old, new = scores[0], scores[1]
-    old[:] = -np.inf
-    new[:] = -np.inf
-    old[0] = 0.0
-    unusable = 0
-    for frame in range(frames):
-        row = log_prob[frame, :tokens]
-        unusable += _unusable(row)
-        # Only cells from which both ends can be reached.
-        _frame(row, old, new, moved[frame], max(0, tokens - frames + frame), min(frame + 1, tokens))
-        old[0] = -np.inf
-        old, new = new, old
-    if unusable > 0:
-        return np.nan
-    if old[tokens] > -np.inf:
-        _way_back(moved, tokens, frames, durations)
-    return old[tokens]
-
-
-@compiled
-def _begin(scores):  # type: ignore[no-untyped-def]
-    scores[:] = -np.inf
-    scores[0, 0] = 0.0
-
-
-@compiled
-def _block(cells, first, low, tokens, frames, scores, moved):  # type: ignore[no-untyped-def]
-    """The frames from ``first`` on, ``cells[i, token - low]`` for tokens within reach."""
-    unusable = 0
-    for i in range(cells.shape[0]):
-        frame = first + i
-        old, new = scores[frame % 2], scores[(frame + 1) % 2]
-        row = cells[i]
-        unusable += _unusable(row)
-        start, end = max(0, tokens - frames + frame), min(frame + 1, tokens)
-        here, far = start - low, end - low
-        _frame(row[here:far], old[start:], new[start:], moved[frame, start:], 0, far - here)
-        old[0] = -np.inf
-    return unusable
+    _begin(scores)
+    unusable = _advance(log_prob, frames, 0, tokens, 0, tokens, frames, scores, moved)
+    return _found(moved, tokens, frames, durations, scores, unusable)
 
 
 @intrinsic
@@ -179,27 +165,13 @@ def _turn(log_prob, tokens, start, width, tile):  # type: ignore[no-untyped-def]
 @compiled
 def _frames_fastest(log_prob, tokens, frames, durations, scores, moved, tile):  # type: ignore[no-untyped-def]
     """``log_prob[token, frame]``, frames next to each other in memory: turned tile by tile."""
-    old, new = scores[0], scores[1]
-    old[:] = -np.inf
-    new[:] = -np.inf
-    old[0] = 0.0
+    _begin(scores)
     unusable = 0
     for start in range(0, frames, TILE):
         width = min(TILE, frames - start)
         _turn(log_prob, tokens, start, width, tile)
-        for i in range(width):
-            frame = start + i
-            row = tile[i, :tokens]
-            unusable += _unusable(row)
-            low, high = max(0, tokens - frames + frame), min(frame + 1, tokens)
-            _frame(row, old, new, moved[frame], low, high)
-            old[0] = -np.inf
-            old, new = new, old
-    if unusable > 0:
-        return np.nan
-    if old[tokens] > -np.inf:
-        _way_back(moved, tokens, frames, durations)
-    return old[tokens]
+        unusable += _advance(tile, width, 0, tokens, start, tokens, frames, scores, moved)
+    return _found(moved, tokens, frames, durations, scores, unusable)
 
 
 @compiled
@@ -346,7 +318,9 @@ def search(
         scores = np.empty((2, most_tokens + 1), dtype=np.float64)
         kind = np.uint8 if optional is None else np.int32
         moved = np.empty((most_frames, most_tokens), dtype=kind)
-        tile = np.empty((TILE, most_tokens), dtype=cells.dtype)
+        # An odd number of cache lines a row, so that a column does not fall into one cache set.
+        row = (most_tokens // 16 | 1) * 16
+        tile = np.empty((TILE, row if row >= most_tokens else row + 32), dtype=cells.dtype)
         for item in items:
             tokens, frames = int(text_lengths[item]), int(frame_lengths[item])
             rest = (tokens, frames, durations[item], scores, moved)
@@ -371,8 +345,10 @@ def search_blocks(
     _begin(scores)
     done = unusable = 0
     for low, cells in blocks:
-        unusable += _block(np.ascontiguousarray(cells), done, low, tokens, frames, scores, moved)
-        done += len(cells)
+        count, width = cells.shape
+        cells = np.ascontiguousarray(cells)
+        unusable += _advance(cells, count, low, width, done, tokens, frames, scores, moved)
+        done += count
     score = float(scores[done % 2, tokens]) if not unusable else np.nan
     if score > -np.inf:
         _way_back(moved, tokens, frames, durations)

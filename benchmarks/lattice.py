@@ -1,0 +1,76 @@
+"""Lattice and search in blocks beside lattice, then search: ``python benchmarks/lattice.py``.
+
+Both are ours; the first never holds ``batch x text x frames``. Peak memory is that of a fresh
+process for each form, less what it held before.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from glottis.alignment import align
+from glottis.likelihood.lattice import GaussianLattice
+from harness import Claim, compare, machine, record
+
+COMMAND = "python benchmarks/lattice.py"
+SIZES = ((32, 192, 200, 1000), (64, 192, 400, 2000))
+BLOCK = 128
+
+
+def example(
+    batch: int, channels: int, text: int, frames: int
+) -> tuple[GaussianLattice, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(batch, channels, text, generator=generator)
+    scale = 0.1 * torch.randn(batch, channels, text, generator=generator)
+    return GaussianLattice(mean, scale), torch.randn(batch, channels, frames, generator=generator)
+
+
+def peak() -> float:
+    """Megabytes, the most this process has held."""
+    found = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
+    assert found
+    return int(found.group(1)) / 1024
+
+
+def memory(size: tuple[int, ...], block: int | None) -> float:
+    """Megabytes that one alignment adds, measured in a process of its own."""
+    command = [sys.executable, __file__, "memory", *map(str, size), str(block or 0)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> None:
+    for size in SIZES:
+        lattice, latent = example(*size)
+        batch, channels, text, frames = size
+        name = f"{batch}x{text}x{frames}, {channels} channels"
+        compare(
+            Claim(f"lattice and search in blocks, {name}", COMMAND, "lattice, then search"),
+            lambda lattice=lattice, latent=latent: align(lattice, latent, block=BLOCK),
+            lambda lattice=lattice, latent=latent: align(lattice, latent),
+            torch.equal,
+            repeats=5,
+            threads=1,
+        )
+        small, large = memory(size, BLOCK), memory(size, None)
+        claim = Claim(f"memory of lattice and search, {name}", COMMAND, "lattice, then search")
+        record(claim, f"{small:.0f} MB", f"{large:.0f} MB", f"{large / small:.3g}x", machine(1))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1:2] == ["memory"]:
+        *size, block = map(int, sys.argv[2:])
+        align(*example(1, size[1], 9, 99), block=BLOCK)
+        lattice, latent = example(*size)
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
+        before = peak()
+        align(lattice, latent, block=block or None)
+        print(peak() - before)
+    else:
+        main()
