@@ -22,104 +22,110 @@ from glottis.kernels.vector_math import compiled
 LANES = 64
 
 
-@compiled
-def _add_scaled(target, scale, row):  # type: ignore[no-untyped-def]
-    for i in range(target.size):
-        target[i] += scale * row[i]
+# In what follows the indices of inner loops are unsigned, because numba looks for negative ones
+# otherwise, and rows are not sliced out, because making a slice takes as long as working on it.
 
 
 @compiled
-def _factor_frame(t, precision, lefts, rights, coefficients, lower, diagonal):  # type: ignore[no-untyped-def]
+def _factor_frame(t, precision, lefts, rights, coefficients, lower, inverse):  # type: ignore[no-untyped-def]
     """Row ``t`` of the factor. Gives how many precisions there cannot be used."""
     frames, band, static = lower.shape
-    lower[t] = 0.0
-    diagonal[t] = 0.0
+    now, lanes = np.uintp(t), np.uintp(static)
+    for i in range(lanes):
+        inverse[now, i] = 0.0
+    for k in range(np.uintp(band)):
+        for i in range(lanes):
+            lower[now, k, i] = 0.0
     for w in range(lefts.size):
-        left, right = lefts[w], rights[w]
+        left, right, shift = lefts[w], rights[w], np.uintp(w * static)
         for s in range(max(0, t - right), min(frames, t + left + 1)):
-            here = coefficients[w, t - s + left]
-            row = precision[s, w * static : (w + 1) * static]
+            here, row = coefficients[w, t - s + left], np.uintp(s)
             for k in range(min(band, t, t - s + left) + 1):
                 scale = here * coefficients[w, t - k - s + left]
-                if scale != 0.0:
-                    if k == 0:
-                        _add_scaled(diagonal[t], scale, row)
-                    else:
-                        _add_scaled(lower[t, k - 1], scale, row)
+                if scale != 0.0 and k == 0:
+                    for i in range(lanes):
+                        inverse[now, i] += scale * precision[row, shift + i]
+                elif scale != 0.0:
+                    entry = np.uintp(k - 1)
+                    for i in range(lanes):
+                        lower[now, entry, i] += scale * precision[row, shift + i]
     reach = min(band, t)
-    for k in range(reach, 0, -1):
-        entry, pivot = lower[t, k - 1], diagonal[t - k]
+    # First L[t, t - k] D[t - k], from the far end of the band on, then both factors of it.
+    for k in range(reach - 1, 0, -1):
+        entry, pivot = np.uintp(k - 1), np.uintp(t - k)
         for m in range(k + 1, reach + 1):
-            one, other, between = lower[t, m - 1], lower[t - k, m - k - 1], diagonal[t - m]
-            for i in range(static):
-                entry[i] -= one[i] * other[i] * between[i]
-        for i in range(static):
-            entry[i] /= pivot[i]
-    now = diagonal[t]
+            one, other = np.uintp(m - 1), np.uintp(m - k - 1)
+            for i in range(lanes):
+                lower[now, entry, i] -= lower[now, one, i] * lower[pivot, other, i]
     for k in range(1, reach + 1):
-        entry, pivot = lower[t, k - 1], diagonal[t - k]
-        for i in range(static):
-            now[i] -= entry[i] * entry[i] * pivot[i]
+        entry, pivot = np.uintp(k - 1), np.uintp(t - k)
+        for i in range(lanes):
+            product = lower[now, entry, i]
+            lower[now, entry, i] = product * inverse[pivot, i]
+            inverse[now, i] -= product * lower[now, entry, i]
     wrong = np.int32(0)
-    for i in range(static):
-        wrong += np.int32(not (now[i] > 0.0)) + np.int32(not (now[i] < np.inf))
-    everything = precision[t]
-    for i in range(everything.size):
-        wrong += np.int32(not (everything[i] >= 0.0))
+    for i in range(lanes):
+        value = inverse[now, i]
+        wrong += np.int32(not (value > 0.0)) + np.int32(not (value < np.inf))
+        inverse[now, i] = 1.0 / value
+    for i in range(np.uintp(precision.shape[1])):
+        wrong += np.int32(not (precision[now, i] >= 0.0))
     return wrong
 
 
 @compiled
-def _right_side_frame(t, mean, precision, lefts, rights, coefficients, total):  # type: ignore[no-untyped-def]
+def _right_side_frame(t, mean, precision, lefts, rights, coefficients, out):  # type: ignore[no-untyped-def]
     """Frame ``t`` of ``sum_w W_w' (p_w mean_w)``."""
-    frames, static = mean.shape[0], total.size
-    total[:] = 0.0
+    frames, static = out.shape
+    now, lanes = np.uintp(t), np.uintp(static)
+    for i in range(lanes):
+        out[now, i] = 0.0
     for w in range(lefts.size):
-        left, right = lefts[w], rights[w]
+        left, right, shift = lefts[w], rights[w], np.uintp(w * static)
         for s in range(max(0, t - right), min(frames, t + left + 1)):
-            scale = coefficients[w, t - s + left]
+            scale, row = coefficients[w, t - s + left], np.uintp(s)
             if scale != 0.0:
-                weight = precision[s, w * static : (w + 1) * static]
-                value = mean[s, w * static : (w + 1) * static]
-                for i in range(static):
-                    total[i] += scale * np.float64(weight[i]) * np.float64(value[i])
+                for i in range(lanes):
+                    weight = scale * np.float64(precision[row, shift + i])
+                    out[now, i] += weight * np.float64(mean[row, shift + i])
 
 
 @compiled
-def _factor(precision, lefts, rights, coefficients, lower, diagonal):  # type: ignore[no-untyped-def]
-    """``precision [frames, windows * static] -> lower [frames, band, static], diagonal``.
+def _factor(precision, lefts, rights, coefficients, lower, inverse):  # type: ignore[no-untyped-def]
+    """``precision [frames, windows * static] -> lower [frames, band, static], inverse``.
 
-    ``lower[t, k - 1]`` is ``L[t, t - k]``. Gives the first frame whose precision cannot be, or -1.
+    ``lower[t, k - 1]`` is ``L[t, t - k]`` and ``inverse[t]`` is ``1 / D[t]``. Gives the
+    first frame whose precision cannot be, or -1.
     """
     for t in range(lower.shape[0]):
-        if _factor_frame(t, precision, lefts, rights, coefficients, lower, diagonal) > 0:
+        if _factor_frame(t, precision, lefts, rights, coefficients, lower, inverse) > 0:
             return t
     return -1
 
 
 @compiled
 def _solve(  # type: ignore[no-untyped-def]
-    mean, precision, weighted, lefts, rights, coefficients, lower, diagonal, out
+    mean, precision, weighted, lefts, rights, coefficients, lower, inverse, out
 ):
     """Factor, right side and ``L x = r`` in one pass over the frames, then ``D L' y = x``."""
     frames, band, static = lower.shape
     for t in range(frames):
-        if _factor_frame(t, precision, lefts, rights, coefficients, lower, diagonal) > 0:
+        if _factor_frame(t, precision, lefts, rights, coefficients, lower, inverse) > 0:
             return t
-        now = out[t]
+        now, lanes = np.uintp(t), np.uintp(static)
         if weighted:
-            _right_side_frame(t, mean, precision, lefts, rights, coefficients, now)
+            _right_side_frame(t, mean, precision, lefts, rights, coefficients, out)
         else:
-            for i in range(static):
-                now[i] = mean[t, i]
+            for i in range(lanes):
+                out[now, i] = mean[now, i]
         for k in range(1, min(band, t) + 1):
-            entry, before = lower[t, k - 1], out[t - k]
-            for i in range(static):
-                now[i] -= entry[i] * before[i]
+            entry, before = np.uintp(k - 1), np.uintp(t - k)
+            for i in range(lanes):
+                out[now, i] -= lower[now, entry, i] * out[before, i]
     for t in range(frames):
-        now, pivot = out[t], diagonal[t]
-        for i in range(static):
-            now[i] /= pivot[i]
+        now = np.uintp(t)
+        for i in range(np.uintp(static)):
+            out[now, i] *= inverse[now, i]
     _backwards(lower, out)
     return -1
 
@@ -129,38 +135,38 @@ def _backwards(lower, values):  # type: ignore[no-untyped-def]
     """``L' x = values``, in place."""
     frames, band, static = lower.shape
     for t in range(frames - 1, -1, -1):
-        now = values[t]
+        now = np.uintp(t)
         for k in range(1, min(band, frames - 1 - t) + 1):
-            entry, after = lower[t + k, k - 1], values[t + k]
-            for i in range(static):
-                now[i] -= entry[i] * after[i]
+            entry, after = np.uintp(k - 1), np.uintp(t + k)
+            for i in range(np.uintp(static)):
+                values[now, i] -= lower[after, entry, i] * values[after, i]
 
 
 @compiled
-def _inverse_band(lower, diagonal, inverse):  # type: ignore[no-untyped-def]
-    """``inverse[t, k] = (R^-1)[t, t - k]`` within the band (Takahashi's recursion).
+def _inverse_band(lower, pivots, band_of):  # type: ignore[no-untyped-def]
+    """``band_of[t, k] = (R^-1)[t, t - k]`` within the band (Takahashi's recursion).
 
     From ``R^-1 = D^-1 L^-1 + (I - L') R^-1``, last frame first: an entry needs only entries of
     later frames that lie in the band themselves.
     """
     frames, band, static = lower.shape
-    inverse[:] = 0.0
+    band_of[:] = 0.0
     for t in range(frames - 1, -1, -1):
         reach = min(band, frames - 1 - t)
-        # (R^-1)[t, t + k] for k > 0, kept at inverse[t + k, k].
+        # (R^-1)[t, t + k] for k > 0, kept at band_of[t + k, k].
         for k in range(reach, 0, -1):
-            target = inverse[t + k, k]
+            target = band_of[t + k, k]
             for m in range(1, reach + 1):
                 entry = lower[t + m, m - 1]
                 high, low = max(m, k), min(m, k)
-                between = inverse[t + high, high - low]
+                between = band_of[t + high, high - low]
                 for i in range(static):
                     target[i] -= entry[i] * between[i]
-        now = inverse[t, 0]
+        now = band_of[t, 0]
         for i in range(static):
-            now[i] = 1.0 / diagonal[t, i]
+            now[i] = pivots[t, i]
         for m in range(1, reach + 1):
-            entry, other = lower[t + m, m - 1], inverse[t + m, m]
+            entry, other = lower[t + m, m - 1], band_of[t + m, m]
             for i in range(static):
                 now[i] -= entry[i] * other[i]
 
@@ -206,10 +212,10 @@ class Work:
         outputs: Sequence[tuple[NDArray[np.floating], int]],
         one: Callable[..., int],
     ) -> None:
-        """Call ``one(*arrays, lower, diagonal, *outputs)`` for groups of items side by side.
+        """Call ``one(*arrays, lower, inverse, *outputs)`` for groups of items side by side.
 
         Arrays and outputs are given as ``(array [items, frames, blocks * static], blocks)`` and
-        handed on as ``[frames, blocks * lanes]``, outputs in float64; ``lower`` and ``diagonal``
+        handed on as ``[frames, blocks * lanes]``, outputs in float64; ``lower`` and ``inverse``
         are scratch, and each thread keeps its own, because fresh memory costs more than the work.
         ``one`` returns the frame of an unusable precision, or -1.
         """
@@ -224,12 +230,12 @@ class Work:
                 lanes = (at.stop - first) * self.static
                 inputs = [_beside(array[at], blocks) for array, blocks in arrays]
                 lower = scratch.get("lower", (frames, self.band, lanes))
-                diagonal = scratch.get("diagonal", (frames, lanes))
+                inverse = scratch.get("inverse", (frames, lanes))
                 results = [
                     scratch.get(str(k), (array.shape[1], blocks * lanes))
                     for k, (array, blocks) in enumerate(outputs)
                 ]
-                wrong = one(*inputs, lower, diagonal, *results)
+                wrong = one(*inputs, lower, inverse, *results)
                 if wrong >= 0:
                     raise Unusable(wrong)
                 for (array, blocks), result in zip(outputs, results, strict=True):
@@ -281,8 +287,8 @@ def solve(
     work = Work(windows, width // len(windows), threads)
     result = np.empty((items, frames, work.static), dtype=precision.dtype)
 
-    def one(mean, precision, lower, diagonal, out):  # type: ignore[no-untyped-def]
-        return _solve(mean, precision, weighted, *work.shape, lower, diagonal, out)
+    def one(mean, precision, lower, inverse, out):  # type: ignore[no-untyped-def]
+        return _solve(mean, precision, weighted, *work.shape, lower, inverse, out)
 
     blocks = work.windows if weighted else 1
     work.run([(mean, blocks), (precision, work.windows)], [(result, 1)], one)
@@ -299,10 +305,10 @@ def colour(
     work = Work(windows, noise.shape[2], threads)
     result = np.empty(noise.shape, dtype=precision.dtype)
 
-    def one(noise, precision, lower, diagonal, out):  # type: ignore[no-untyped-def]
-        wrong = _factor(precision, *work.shape, lower, diagonal)
+    def one(noise, precision, lower, inverse, out):  # type: ignore[no-untyped-def]
+        wrong = _factor(precision, *work.shape, lower, inverse)
         if wrong < 0:
-            np.divide(noise, np.sqrt(diagonal), out=out)
+            np.multiply(noise, np.sqrt(inverse), out=out)
             _backwards(lower, out)
         return wrong
 
@@ -319,11 +325,11 @@ def log_determinant(
     total = np.empty((items, 1, work.static))
     inverse = np.empty((items, frames, (work.band + 1) * work.static))
 
-    def one(precision, lower, diagonal, total, inverse):  # type: ignore[no-untyped-def]
-        wrong = _factor(precision, *work.shape, lower, diagonal)
+    def one(precision, lower, inverse, total, band):  # type: ignore[no-untyped-def]
+        wrong = _factor(precision, *work.shape, lower, inverse)
         if wrong < 0:
-            total[0] = np.log(diagonal).sum(0)
-            _inverse_band(lower, diagonal, inverse.reshape(len(inverse), work.band + 1, -1))
+            total[0] = -np.log(inverse).sum(0)
+            _inverse_band(lower, inverse, band.reshape(len(band), work.band + 1, -1))
         return wrong
 
     work.run([(precision, work.windows)], [(total, 1), (inverse, work.band + 1)], one)
