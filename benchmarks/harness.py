@@ -119,13 +119,13 @@ def record(claim: Claim, ours: str, peer: str, ratio: str, where: str | None = N
     row = "| " + " | ".join((*cells, today)) + " |"
     print(row, flush=True)
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else HEADER
-    lines = text.splitlines()
-    same = [i for i, line in enumerate(lines) if line.startswith(f"| {claim.what} |")]
+    # The first two lines of the table are its head; what stands above is written anew.
+    rows = [line for line in text.splitlines() if line.startswith("|")][2:]
+    same = [i for i, line in enumerate(rows) if line.startswith(f"| {claim.what} |")]
     if same:
-        lines[same[0]] = row
+        rows[same[0]] = row
     else:
-        last = max(i for i, line in enumerate(lines) if line.startswith("|"))
-        lines.insert(last + 1, row)
+        rows.append(row)
     temporary = RESULTS.with_suffix(".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.write_text(HEADER + "\n".join(rows) + "\n", encoding="utf-8")
     temporary.replace(RESULTS)

@@ -1,8 +1,8 @@
 """Parameter generation beside nnmnkwii: ``python benchmarks/mlpg.py``.
 
 nnmnkwii has no wheel; build it with ``setuptools<81``, ``cython<3.1``, ``scipy`` and
-``scikit-learn`` in place. Both get float64 of the same values and one thread. Its backward pass
-gives gradients of the means only; ours of means and variances.
+``scikit-learn`` in place. Both get the same values and one thread. Its backward pass gives
+gradients of the means only; ours of means and variances.
 """
 
 from __future__ import annotations
@@ -30,19 +30,24 @@ def forward_and_backward() -> None:
     windows = [(left, right, np.array(values)) for left, right, values in WINDOWS]
     mean, variance = (each[0] for each in example(1000))
     gradient = torch.randn(1000, DIMENSIONS, dtype=torch.float64)
-    compare(
-        Claim("mlpg forward, 1,000 frames x 60, three windows", COMMAND, PEER, 5.0),
-        lambda: mlpg(mean, variance),
-        lambda: paramgen.mlpg(mean.numpy(), variance.numpy(), windows),
-        lambda ours, theirs: np.allclose(ours.numpy(), theirs, rtol=1e-10, atol=1e-10),
-        repeats=21,
-        threads=1,
-    )
+    for dtype, least, tolerance in ((torch.float32, 5.0, 1e-5), (torch.float64, None, 1e-10)):
+        inputs = mean.to(dtype), variance.to(dtype)
+        arrays = [each.numpy() for each in inputs]
+        name = str(dtype).removeprefix("torch.")
+        what = f"mlpg forward, 1,000 frames x 60, three windows, {name}"
+        compare(
+            Claim(what, COMMAND, PEER, least),
+            lambda inputs=inputs: mlpg(*inputs),
+            lambda arrays=arrays: paramgen.mlpg(*arrays, windows),
+            lambda ours, theirs, t=tolerance: np.allclose(ours.numpy(), theirs, rtol=t, atol=t),
+            repeats=31,
+            threads=1,
+        )
     mean.requires_grad_()
     variance.requires_grad_()
     made = mlpg(mean, variance)
     compare(
-        Claim("mlpg backward, 1,000 frames x 60, three windows", COMMAND, PEER, 1000.0),
+        Claim("mlpg backward, 1,000 frames x 60, three windows, float64", COMMAND, PEER, 1000.0),
         lambda: torch.autograd.grad(made, (mean, variance), gradient, retain_graph=True)[0],
         lambda: paramgen.mlpg_grad(
             mean.detach().numpy(), variance.detach().numpy(), windows, gradient.numpy()
