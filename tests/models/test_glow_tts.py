@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -81,13 +82,14 @@ def test_log_determinant_is_the_jacobians() -> None:
 
 @pytest.mark.parametrize("unit_variance", [True, False])
 @pytest.mark.parametrize("speakers", [1, 3])
+@pytest.mark.parametrize("align_on", ["latent", "mel"])
 def test_likelihood_of_an_utterance_does_not_depend_on_its_batch(
-    unit_variance: bool, speakers: int
+    unit_variance: bool, speakers: int, align_on: str
 ) -> None:
-    model = _model(unit_variance=unit_variance, speakers=speakers)
+    model = _model(unit_variance=unit_variance, speakers=speakers, align_on=align_on)
     together = _batch([20, 31, 14], [6, 9, 4], fill=math.nan)
     with torch.no_grad():
-        likelihood, log_durations, durations, lengths = model.align(together)
+        durations, lengths, log_durations, likelihood, _ = model.align(together)
         for i in range(3):
             frames, tokens = int(together.mel_lengths[i]), int(together.text_lengths[i])
             alone = UtteranceBatch(
@@ -98,7 +100,7 @@ def test_likelihood_of_an_utterance_does_not_depend_on_its_batch(
                 together.mel_lengths[i : i + 1],
                 together.speaker[i : i + 1],
             )
-            one, ones, found, _ = model.align(alone)
+            found, _, ones, one, _ = model.align(alone)
             torch.testing.assert_close(likelihood[i : i + 1], one, atol=1e-2, rtol=1e-4)
             torch.testing.assert_close(
                 log_durations[i : i + 1, :tokens], ones, atol=1e-4, rtol=1e-4
@@ -113,16 +115,52 @@ def test_likelihood_is_the_density_of_its_terms() -> None:
     model = _model(unit_variance=False)
     batch = _batch([16], [5])
     with torch.no_grad():
-        likelihood, _, durations, _ = model.align(batch)
+        found = model.align(batch)
         text_mask = torch.ones(1, 1, 5, dtype=torch.bool)
-        mean, log_scale, _ = model.encoder(batch.text, text_mask, None)
+        mean, log_scale, _, _ = model.encoder(batch.text, text_mask, None)
         latent, ladj = model.decoder.call_and_ladj(
             batch.mel, torch.ones(1, 1, 16, dtype=torch.bool)
         )
-        index = torch.repeat_interleave(torch.arange(5), durations[0])
+        index = torch.repeat_interleave(torch.arange(5), found.durations[0])
         density = torch.distributions.Normal(mean[..., index], log_scale[..., index].exp())
         expected = density.log_prob(latent).sum() + ladj[0]
-    torch.testing.assert_close(likelihood[0], expected, atol=1e-2, rtol=1e-5)
+    torch.testing.assert_close(found.log_likelihood[0], expected, atol=1e-2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("align_on", ["latent", "mel"])
+def test_the_alignment_is_the_most_likely_one(align_on: str) -> None:
+    """Against every alignment of four tokens to eight frames, scored by torch's own normal."""
+    model = _model(align_on=align_on)
+    batch = _batch([8], [4])
+    with torch.no_grad():
+        found = model.align(batch).durations[0]
+        prior = model.encoder(batch.text, torch.ones(1, 1, 4, dtype=torch.bool), None)
+        value, mean = batch.mel, prior.mel_mean
+        if align_on == "latent":
+            mask = torch.ones(1, 1, 8, dtype=torch.bool)
+            value, mean = model.decoder.call_and_ladj(batch.mel, mask)[0], prior.mean
+    scores = {}
+    for ends in itertools.combinations(range(1, 8), 3):
+        durations = torch.tensor([0, *ends, 8]).diff()
+        index = torch.repeat_interleave(torch.arange(4), durations)
+        density = torch.distributions.Normal(mean[..., index], 1.0)
+        scores[tuple(durations.tolist())] = float(density.log_prob(value).sum())
+    assert tuple(found.tolist()) == max(scores, key=scores.__getitem__)
+
+
+def test_alignment_comes_first_when_asked() -> None:
+    model = _model(align_on="mel", alignment_steps=2).train()
+    batch = _batch([20, 31], [6, 9])
+
+    def trained(step: int) -> bool:
+        model.zero_grad(set_to_none=True)
+        for _, loss, _ in model.steps(batch, step):
+            loss.backward()
+        assert model.encoder.embed.weight.grad is not None
+        return any(p.grad is not None for p in model.decoder.parameters())
+
+    assert not trained(1)
+    assert trained(2)
 
 
 def test_first_batch_standardises_the_flow() -> None:
@@ -138,8 +176,8 @@ def test_first_batch_standardises_the_flow() -> None:
 def test_blanks_are_states_only_when_asked() -> None:
     batch = _batch([30], [7])
     batch.text[0] = torch.tensor([1, 0, 5, 0, 6, 0, 2])
-    assert _model(blanks=False).align(batch)[2].shape == (1, 4)
-    assert _model(blanks=True).align(batch)[2].shape == (1, 7)
+    assert _model(blanks=False).align(batch).durations.shape == (1, 4)
+    assert _model(blanks=True).align(batch).durations.shape == (1, 7)
 
 
 def test_durations_round_without_drift() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,14 @@ class Config:
     ``blanks`` keeps the pads between phonemes as states of their own: finer, but each takes at
     least one frame, which fast speech does not have.
 
+    ``align_on`` says where the alignment is searched. ``latent`` is the paper: between the prior
+    and the flow's latents. A flow that learns faster than the text encoder can make its latents
+    white before they were ever aligned; the text then explains nothing, and the path runs along
+    the edges for good. ``mel`` searches between log-mels and a second, unit-variance Gaussian for
+    each phoneme, which also learns from them (weighted by ``mel_weight``), as Grad-TTS does.
+    Log-mels do not move, so this cannot happen. The likelihood of the flow stays exact, given the
+    path. During the first ``alignment_steps`` only this part is trained, which is quick.
+
     ``unit_variance`` fixes the prior's scale to 1, as the released code does. ``squeeze`` frames
     are stacked into channels before the flow. ``group`` is the size of the 1x1 convolutions.
     """
@@ -59,6 +67,9 @@ class Config:
     duration_loss: DurationLoss = "gamma"
     duration_weight: float = 1.0
     unit_variance: bool = True
+    align_on: Literal["latent", "mel"] = "mel"
+    alignment_steps: int = 0
+    mel_weight: float = 1.0
     blocks: int = 12
     block_channels: int = 192
     block_layers: int = 4
@@ -69,12 +80,24 @@ class Config:
     mel: MelConfig = field(default_factory=MelConfig)
 
 
+class Prior(NamedTuple):
+    """What text says: Gaussians of latents, durations, and Gaussians of log-mels to align by.
+
+    ``mean``, ``log_scale`` (None for 0) and ``mel_mean`` (None when unused) are
+    ``[batch, mels, text]``; ``log_durations`` is ``[batch, text]``, log frames.
+    """
+
+    mean: Tensor
+    log_scale: Tensor | None
+    log_durations: Tensor
+    mel_mean: Tensor | None
+
+
 class Encoder(nn.Module):
     """Phoneme ids to the prior and the durations.
 
     ``text`` int64 ``[batch, text]``, ``mask`` bool ``[batch, 1, text]``, ``speaker``
-    ``[batch, speaker_channels, 1]`` or None -> mean and log scale ``[batch, mels, text]`` and log
-    durations ``[batch, text]``.
+    ``[batch, speaker_channels, 1]`` or None -> :class:`Prior`.
     """
 
     def __init__(self, config: Config) -> None:
@@ -96,22 +119,25 @@ class Encoder(nn.Module):
         self.mean = nn.Conv1d(channels, config.mel.mels, 1)
         self.log_scale = None if config.unit_variance else nn.Conv1d(channels, config.mel.mels, 1)
         given = config.speaker_channels if config.speakers > 1 else 0
+        self.mel_mean = None
+        if config.align_on == "mel":
+            self.mel_mean = nn.Conv1d(channels + given, config.mel.mels, 1)
+            # About the mean log-mel of speech: the search should not wait for the offset.
+            nn.init.constant_(self.mel_mean.bias, -5.0)  # type: ignore[arg-type]
         self.durations = DurationPredictor(
             channels + given, config.duration_channels, dropout=config.duration_dropout
         )
 
-    def forward(
-        self, text: Tensor, mask: Tensor, speaker: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    def forward(self, text: Tensor, mask: Tensor, speaker: Tensor | None) -> Prior:
         x = self.embed(text).transpose(1, 2) * math.sqrt(self.config.channels)
         x = self.transformer(self.prenet(x, mask), mask)
         mean = self.mean(x).float() * mask
         log_scale = None if self.log_scale is None else self.log_scale(x).float() * mask
-        # Durations learn from the text's features but do not shape them (section 3.1).
-        hidden = x.detach()
         if speaker is not None:
-            hidden = torch.cat([hidden, speaker.detach().expand(-1, -1, x.shape[2])], dim=1)
-        return mean, log_scale, self.durations(hidden, mask)
+            x = torch.cat([x, speaker.expand(-1, -1, x.shape[2])], dim=1)
+        mel_mean = None if self.mel_mean is None else self.mel_mean(x).float() * mask
+        # Durations learn from the text's features but do not shape them (section 3.1).
+        return Prior(mean, log_scale, self.durations(x.detach(), mask), mel_mean)
 
 
 class CouplingNetwork(nn.Module):
@@ -187,6 +213,22 @@ class Decoder(nn.Module):
         return torch.stack(parts, dim=-1).flatten(2)
 
 
+class Alignment(NamedTuple):
+    """How a batch was aligned, and what that is worth.
+
+    ``durations`` int64 ``[batch, text]`` in frames as found; ``text_lengths`` int64 ``[batch]``,
+    smaller than the batch's when blanks are dropped; ``log_durations`` ``[batch, text]`` as
+    predicted; ``log_likelihood`` ``[batch]`` in nats, exact given the alignment, and
+    ``mel_log_likelihood`` ``[batch]`` of the Gaussians over log-mels, None when not computed.
+    """
+
+    durations: Tensor
+    text_lengths: Tensor
+    log_durations: Tensor
+    log_likelihood: Tensor | None
+    mel_log_likelihood: Tensor | None
+
+
 class GlowTTS(nn.Module):
     """Text to log-mels, and the exact likelihood of log-mels given text."""
 
@@ -205,43 +247,42 @@ class GlowTTS(nn.Module):
         """The parameters that each loss of :meth:`steps` trains."""
         return {"likelihood": list(self.parameters())}
 
-    def align(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The likelihood of a batch under its best alignment.
+    def align(self, batch: UtteranceBatch, flow: bool = True) -> Alignment:
+        """The best alignment of a batch, and its likelihood under it; see :class:`Alignment`.
 
-        Returns:
-            Log-likelihood ``[batch]`` in nats, log durations ``[batch, text]`` as predicted,
-            durations int64 ``[batch, text]`` in frames as found, and the text lengths, which are
-            smaller than the batch's when blanks are dropped.
+        ``flow=False`` leaves the flow, and so the likelihood, out: for ``align_on: mel`` only.
         """
         speaker = self._speaker(batch.speaker)
         text, text_lengths = self._read(batch.text, batch.text_lengths)
         text_mask = mask_from_lengths(text_lengths, text.shape[1])
-        mean, log_scale, log_durations = self.encoder(text, text_mask, speaker)
+        prior = self.encoder(text, text_mask, speaker)
         # The flow takes whole groups of frames; an odd one at the end is left out.
         lengths = batch.mel_lengths // self.config.squeeze * self.config.squeeze
         longest = batch.mel.shape[2] // self.config.squeeze * self.config.squeeze
         mask = mask_from_lengths(lengths, longest)
         mel = torch.where(mask, batch.mel[..., :longest], 0.0)
-        latent, ladj = self.decoder.call_and_ladj(mel, mask, speaker)
+        latent, ladj = mel, None
+        if flow:
+            latent, ladj = self.decoder.call_and_ladj(mel, mask, speaker)
 
         with torch.no_grad():
-            lattice = GaussianLattice(mean, log_scale).log_prob(latent)
+            if prior.mel_mean is None:
+                lattice = GaussianLattice(prior.mean, prior.log_scale).log_prob(latent)
+            else:
+                lattice = GaussianLattice(prior.mel_mean).log_prob(mel)
             durations = mas(lattice, text_lengths, lengths)
-        mean = expand(mean, durations, longest)
-        residual = latent - mean
-        if log_scale is None:
-            exponent = residual.square()
-        else:
-            log_scale = expand(log_scale, durations, longest)
-            exponent = residual.square() * torch.exp(-2 * log_scale) + 2 * log_scale
-        density = -0.5 * ((exponent + math.log(2 * math.pi)) * mask).sum((1, 2))
-        return density + ladj, log_durations, durations, text_lengths
+        likelihood = mel_likelihood = None
+        if ladj is not None:
+            likelihood = ladj + _log_density(latent, prior.mean, prior.log_scale, durations, mask)
+        if prior.mel_mean is not None:
+            mel_likelihood = _log_density(mel, prior.mel_mean, None, durations, mask)
+        return Alignment(durations, text_lengths, prior.log_durations, likelihood, mel_likelihood)
 
     def steps(
         self, batch: UtteranceBatch, step: int
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
-        """One loss: negative log-likelihood in nats a frame and channel, plus the durations'."""
-        yield "likelihood", *self._losses(batch)
+        """One loss: negative log-likelihoods in nats a frame and channel, plus the durations'."""
+        yield "likelihood", *self._losses(batch, flow=step >= self.config.alignment_steps)
 
     @torch.no_grad()
     def validate(self, batch: UtteranceBatch) -> dict[str, Tensor]:
@@ -249,18 +290,25 @@ class GlowTTS(nn.Module):
         loss, logs = self._losses(batch)
         return {"loss": loss, **logs}
 
-    def _losses(self, batch: UtteranceBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        log_likelihood, log_durations, durations, text_lengths = self.align(batch)
-        frames = durations.sum()
-        nats = -log_likelihood.sum() / frames
-        duration = duration_loss(log_durations, durations, text_lengths, self.config.duration_loss)
-        loss = nats / self.config.mel.mels + self.config.duration_weight * duration
-        return loss, {
-            "nats_per_frame": nats,
+    def _losses(self, batch: UtteranceBatch, flow: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        found = self.align(batch, flow)
+        frames, config = found.durations.sum(), self.config
+        duration = duration_loss(
+            found.log_durations, found.durations, found.text_lengths, config.duration_loss
+        )
+        loss = config.duration_weight * duration
+        logs = {
             "duration": duration,
-            "diagonality": diagonality(durations, text_lengths).mean(),
-            "coverage": coverage(durations, text_lengths).mean(),
+            "diagonality": diagonality(found.durations, found.text_lengths).mean(),
+            "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
+        if found.log_likelihood is not None:
+            logs["nats_per_frame"] = -found.log_likelihood.sum() / frames
+            loss = loss + logs["nats_per_frame"] / config.mel.mels
+        if found.mel_log_likelihood is not None:
+            logs["mel_nats_per_frame"] = -found.mel_log_likelihood.sum() / frames
+            loss = loss + config.mel_weight * logs["mel_nats_per_frame"] / config.mel.mels
+        return loss, logs
 
     def predict_durations(
         self, log_durations: Tensor, text_mask: Tensor, length_scale: Tensor | float
@@ -300,9 +348,9 @@ class GlowTTS(nn.Module):
         given = self._speaker(speaker)
         text, text_lengths = self._read(text, text_lengths)
         text_mask = mask_from_lengths(text_lengths, text.shape[1])
-        mean, log_scale, log_durations = self.encoder(text, text_mask, given)
+        prior = self.encoder(text, text_mask, given)
         if durations is None:
-            durations = self.predict_durations(log_durations, text_mask, length_scale)
+            durations = self.predict_durations(prior.log_durations, text_mask, length_scale)
         lengths = durations.sum(1)
         squeeze = self.config.squeeze
         longest = -(-int(lengths.max()) // squeeze) * squeeze
@@ -310,16 +358,14 @@ class GlowTTS(nn.Module):
         noise = torch.randn(
             (len(text), self.config.mel.mels, longest), generator=generator, device="cpu"
         ).to(text.device)
-        latent = self._latent(mean, log_scale, durations, noise * temperature, longest)
+        latent = self._latent(prior, durations, noise * temperature, longest)
         mel = self.decoder.inverse(latent, mask_from_lengths(padded, longest), given)
         return mel, lengths, durations
 
-    def _latent(
-        self, mean: Tensor, log_scale: Tensor | None, durations: Tensor, noise: Tensor, frames: int
-    ) -> Tensor:
-        if log_scale is not None:
-            noise = noise * torch.exp(expand(log_scale, durations, frames))
-        return expand(mean, durations, frames) + noise
+    def _latent(self, prior: Prior, durations: Tensor, noise: Tensor, frames: int) -> Tensor:
+        if prior.log_scale is not None:
+            noise = noise * torch.exp(expand(prior.log_scale, durations, frames))
+        return expand(prior.mean, durations, frames) + noise
 
     def _read(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return (text, lengths) if self.config.blanks else drop_blanks(text, lengths)
@@ -343,7 +389,7 @@ class GlowTTS(nn.Module):
             batch.mel_lengths[:1],
             batch.speaker[:1],
         )
-        _, _, durations, _ = self.align(one)
+        durations = self.align(one, flow=self.config.align_on == "latent").durations
         frames = torch.arange(int(durations.sum()), device=durations.device)
         ends = durations[0].cumsum(0)
         path = (frames[None, :] < ends[:, None]) & (
@@ -356,6 +402,22 @@ class GlowTTS(nn.Module):
     def export_graph(self) -> nn.Module:
         """The deterministic graph of a voice file; see :class:`AcousticGraph`."""
         return AcousticGraph(self)
+
+
+def _log_density(
+    value: Tensor, mean: Tensor, log_scale: Tensor | None, durations: Tensor, mask: Tensor
+) -> Tensor:
+    """``log N(value; mean, scale)`` along an alignment: ``[batch]``, nats.
+
+    ``value`` ``[batch, channels, frames]``, ``mean`` and ``log_scale`` ``[batch, channels, text]``,
+    ``durations`` int64 ``[batch, text]``, ``mask`` bool ``[batch, 1, frames]``.
+    """
+    frames = value.shape[2]
+    exponent = (value - expand(mean, durations, frames)).square()
+    if log_scale is not None:
+        log_scale = expand(log_scale, durations, frames)
+        exponent = exponent * torch.exp(-2 * log_scale) + 2 * log_scale
+    return -0.5 * ((exponent + math.log(2 * math.pi)) * mask).sum((1, 2))
 
 
 class AcousticGraph(nn.Module):
@@ -388,12 +450,12 @@ class AcousticGraph(nn.Module):
             kept = torch.nonzero((text[0] != PAD) & inside).squeeze(1)
             read, text_lengths = text[:, kept], kept.shape[0] * torch.ones_like(text_lengths)
         text_mask = mask_from_lengths(text_lengths, read.shape[1])
-        mean, log_scale, log_durations = model.encoder(read, text_mask, given)
-        durations = model.predict_durations(log_durations, text_mask, scales[1])
+        prior = model.encoder(read, text_mask, given)
+        durations = model.predict_durations(prior.log_durations, text_mask, scales[1])
         squeeze = model.config.squeeze
         frames = (durations.sum() + squeeze - 1) // squeeze * squeeze
         noise = normal_from_seed(seed, frames, model.config.mel.mels) * scales[0]
-        latent = model._latent(mean, log_scale, durations, noise, frames)  # type: ignore[arg-type]
+        latent = model._latent(prior, durations, noise, frames)  # type: ignore[arg-type]
         mask = torch.ones_like(latent[:, :1], dtype=torch.bool)
         if not model.config.blanks:
             durations = restore_blanks(durations, kept, text)

@@ -138,12 +138,12 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
             log.info("nothing left to do: raise max_steps to train longer")
             return folder
     several = config.devices * config.nodes > 1
-    adversarial = len(model.optimized()) > 1
     trainer = lightning.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         num_nodes=config.nodes,
-        strategy=_strategy(several, adversarial),
+        # A step may leave parameters out: the other side of an adversary, or a part yet to join.
+        strategy="ddp_find_unused_parameters_true" if several else "auto",
         precision=PRECISIONS[config.precision],
         max_epochs=-1,
         logger=TensorBoardLogger(folder, name=None, version=""),
@@ -206,12 +206,6 @@ def load_weights(model: Any, path: Path) -> None:
             file,
             ", ".join(left[:5]) + (" ..." if len(left) > 5 else ""),
         )
-
-
-def _strategy(several: bool, adversarial: bool) -> str:
-    if not several:
-        return "auto"
-    return "ddp_find_unused_parameters_true" if adversarial else "ddp"
 
 
 def _describe(folder: Path, recipe: Recipe, corpus: Any, network: dict[str, Any]) -> None:
