@@ -26,13 +26,28 @@ if TYPE_CHECKING:
 else:
     Lattice = TypeVar("Lattice")
 
-KINDS = ("numba", "reference")
+KINDS = ("triton", "numba", "reference")
 
 
 @lru_cache(maxsize=1)
 def available() -> tuple[str, ...]:
-    """The kinds that can run here, fastest first."""
-    return tuple(kind for kind in KINDS if kind == "reference" or importlib.util.find_spec("numba"))
+    """The kinds that can run here on memory of the CPU, fastest first."""
+    return ("numba", "reference") if importlib.util.find_spec("numba") else ("reference",)
+
+
+@lru_cache(maxsize=1)
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _forms(log_prob: Any, optional: Any) -> tuple[str, ...]:
+    """The kinds of ``mas`` for this input: Triton's on a GPU, and on request in its interpreter."""
+    forms = available()
+    if not is_torch(log_prob) or optional is not None or not _has_triton():
+        return forms
+    if log_prob.is_cuda:
+        return ("triton", *forms)
+    return (*forms, "triton") if os.environ.get("TRITON_INTERPRET") == "1" else forms
 
 
 def mas(
@@ -59,8 +74,9 @@ def mas(
         frame_lengths: integers ``[batch]``, frames in each item; all of them when None.
         optional: bool ``[batch, text]``, true where a token may be left out with duration zero
             (silences between words); none may when None.
-        kind: ``"auto"`` (the first of ``numba``, ``reference`` that can run), or one of these by
-            name. All give the same durations.
+        kind: ``"auto"`` (the first that can run of ``triton``, for tensors on a GPU and without
+            optional tokens, ``numba`` and ``reference``), or one of these by name. All give the
+            same durations.
 
     Returns:
         int64 ``[batch, text]``, of the library and on the device of ``log_prob``.
@@ -85,9 +101,17 @@ def mas_with_score(
 
     The score is the sum of ``log_prob`` along the path, in nats.
     """
-    cells, tokens, frames = _checked(log_prob, text_lengths, frame_lengths, optional)
+    tokens, frames = _checked(log_prob, text_lengths, frame_lengths, optional)
+    chosen = choose("mas", kind, KINDS, _forms(log_prob, optional))
+    if chosen == "triton":
+        from glottis.kernels import mas_triton
+
+        cells: Any = log_prob
+        made: Any = mas_triton.search(cells.detach(), _like(tokens, cells), _like(frames, cells))
+        _check_scores(to_numpy(made[1]))
+        return made
+    cells = to_numpy(log_prob)
     skips = None if optional is None else to_numpy(optional)
-    chosen = choose("mas", kind, KINDS, available())
     if chosen == "numba":
         from glottis.kernels import mas_numba
 
@@ -183,7 +207,8 @@ def soft(
     """
     if band is not None and not band > 0:
         raise InputError(f"the band must be above 0 (a fraction of the utterance), not {band}")
-    cells, tokens, frames = _checked(log_prob, text_lengths, frame_lengths)
+    tokens, frames = _checked(log_prob, text_lengths, frame_lengths)
+    cells = to_numpy(log_prob)
     chosen = choose("soft", kind, KINDS, available())
 
     def compute() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -243,11 +268,15 @@ def _like(array: NDArray[Any], model: Any) -> Any:
 
 def _checked(
     log_prob: Any, text_lengths: Any, frame_lengths: Any, optional: Any = None
-) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-    cells = to_numpy(log_prob)
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The lengths as arrays, after everything but the cells themselves was looked at."""
+    cells: Any = log_prob if is_torch(log_prob) else np.asarray(log_prob)
     if cells.ndim != 3:
-        raise InputError(f"log_prob must be [batch, text, frames], not of shape {cells.shape}")
-    if not np.issubdtype(cells.dtype, np.floating):
+        raise InputError(f"log_prob must be [batch, text, frames], not {list(cells.shape)}")
+    is_floating = (
+        cells.is_floating_point() if is_torch(cells) else np.issubdtype(cells.dtype, np.floating)
+    )
+    if not is_floating:
         raise InputError(f"log_prob must be of a floating type, not {cells.dtype}")
     batch, text, width = cells.shape
     tokens = _lengths(text_lengths, batch, text, "text")
@@ -265,7 +294,7 @@ def _checked(
             f"batch item {item}: {needed[item]} tokens cannot be aligned with {frames[item]} "
             "frames; each token needs at least one frame, so drop the item or use shorter frames"
         )
-    return cells, tokens, frames
+    return tokens, frames
 
 
 def _lengths(lengths: Any, batch: int, size: int, what: str) -> NDArray[np.int64]:
