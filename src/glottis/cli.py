@@ -209,24 +209,24 @@ def voices() -> None:
             "no voice is installed. Put NAME.onnx and NAME.onnx.json into one of: "
             + ", ".join(map(str, folders()))
         )
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("Voice", "Language", "Speakers", "Size", "Licence", "Where"):
-        table.add_column(column, overflow="fold")
+    rows = [("Voice", "Language", "Speakers", "Size", "Licence", "Where")]
     for voice in found:
         names = list(voice.speakers)
         shown = ", ".join(names[:6]) + (f" ... ({len(names)})" if len(names) > 6 else "")
-        table.add_row(
-            voice.name,
-            voice.language,
-            shown or "1",
-            f"{voice.size / 1e6:.1f} MB",
-            voice.license or "not stated",
-            voice.problem or str(voice.path.parent),
+        rows.append(
+            (
+                voice.name,
+                voice.language,
+                shown or "1",
+                f"{voice.size / 1e6:.1f} MB",
+                voice.license or "not stated",
+                voice.problem or str(voice.path.parent),
+            )
         )
-    Console().print(table)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
 
 
 @app.command()
@@ -455,26 +455,22 @@ def _progress(what: str = "speaking") -> Iterator[Callable[[int, int], None]]:
 
     started = time.monotonic()
     bar: Any = None
-    task: Any = None
 
     def progress(done: int, total: int) -> None:
-        nonlocal bar, task
+        nonlocal bar
         if bar is None:
             if time.monotonic() - started < 1.5 or done >= total or not sys.stderr.isatty():
                 return
-            from rich.console import Console
-            from rich.progress import Progress
+            from tqdm import tqdm
 
-            bar = Progress(console=Console(stderr=True), transient=True)
-            bar.start()
-            task = bar.add_task(what, total=total)
-        bar.update(task, completed=done, total=total)
+            bar = tqdm(desc=what, total=total, file=sys.stderr, leave=False)
+        bar.update(done - bar.n)
 
     try:
         yield progress
     finally:
         if bar is not None:
-            bar.stop()
+            bar.close()
 
 
 if __name__ == "__main__":
