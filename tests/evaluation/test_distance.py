@@ -8,7 +8,6 @@ import pytest
 import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from speechlike import vowel
 
 from glottis.audio.mel import log_mel
 from glottis.errors import InputError
@@ -20,6 +19,7 @@ from glottis.evaluation.distance import (
     spectral_convergence,
     warp,
 )
+from speechlike import vowel
 
 RATE = 22050
 

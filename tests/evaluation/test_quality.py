@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import soxr
-from speechlike import vowel
 
 from glottis.errors import InputError
 from glottis.evaluation.quality import Judges, p808_features, plcmos_features
+from speechlike import vowel
 
 
 @pytest.fixture(scope="module")

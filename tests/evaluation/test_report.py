@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from speechlike import vowel
 
 from glottis.errors import InputError
 from glottis.evaluation.pictures import compressed, picture
@@ -26,6 +25,7 @@ from glottis.evaluation.report import (
     worst_first,
 )
 from glottis.evaluation.speed import Speed
+from speechlike import vowel
 
 
 def judgement(text, heard, p808=3.0, **scores):

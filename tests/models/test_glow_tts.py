@@ -159,7 +159,8 @@ def test_alignment_comes_first_when_asked() -> None:
         assert model.encoder.embed.weight.grad is not None
         return any(p.grad is not None for p in model.decoder.parameters())
 
-    assert not trained(1)
+    assert not trained(0)
+    assert model.decoder.initialized
     assert trained(2)
 
 

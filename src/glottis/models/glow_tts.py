@@ -178,6 +178,11 @@ class Decoder(nn.Module):
             AffineCoupling(CouplingNetwork(config)) for _ in range(config.blocks)
         )
 
+    @property
+    def initialized(self) -> bool:
+        """Whether every layer has seen a first batch."""
+        return all(bool(norm.initialized) for norm, _, _ in self._layers())
+
     def call_and_ladj(
         self, x: Tensor, mask: Tensor, speaker: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -282,7 +287,12 @@ class GlowTTS(nn.Module):
         self, batch: UtteranceBatch, step: int
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """One loss: negative log-likelihoods in nats a frame and channel, plus the durations'."""
-        yield "likelihood", *self._losses(batch, flow=step >= self.config.alignment_steps)
+        flow = step >= self.config.alignment_steps
+        if not flow and not self.decoder.initialized:
+            # Now, so that running means of the weights never hold the values of before.
+            with torch.no_grad():
+                self.align(batch)
+        yield "likelihood", *self._losses(batch, flow)
 
     @torch.no_grad()
     def validate(self, batch: UtteranceBatch) -> dict[str, Tensor]:
