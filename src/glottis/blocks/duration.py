@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.transformer import ChannelNorm
 
 
@@ -57,8 +58,7 @@ def duration_loss(
         text_lengths: int64 ``[batch]``.
         kind: which of the two.
     """
-    steps = torch.arange(durations.shape[1], device=durations.device)
-    real = steps[None, :] < text_lengths[:, None]
+    real = mask_from_lengths(text_lengths, durations.shape[1]).squeeze(1)
     difference = torch.log(durations.float().clamp_min(1e-2)) - log_predicted
     difference = torch.where(real, difference, 0.0)
     if kind == "gamma":
