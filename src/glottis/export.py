@@ -1,13 +1,15 @@
 """A trained run to one voice file, compared with torch before it is written.
 
 The graph holds acoustic model and vocoder and has Piper's signature ``input, input_lengths, scales
-[, sid] -> output``, so Piper and sherpa-onnx speak it as well. Two things are added that they
-ignore: the input ``seed`` (an initializer, so that it may be left out) and the output
-``durations`` in frames, one for each input id.
+[, sid] -> output``, so Piper and sherpa-onnx speak it as well. Three things are added that they
+ignore: the input ``seed`` (an initializer, so that it may be left out), the output ``durations``
+in frames, one for each input id, and the few weights that only training needs, in the metadata, so
+that a voice file alone is enough to train on (:func:`voice_weights`).
 """
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import logging
@@ -27,7 +29,7 @@ from glottis.text.symbols import DEFAULT, NUM_SYMBOLS
 from glottis.voice.graph import forget_shapes, simplified
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ Storage = Literal["float32", "float16", "int8"]
 OPSET = 17
 TOLERANCE = 2e-3
 """Largest difference between the graph's samples and torch's, with the same stored weights."""
+PARTS = ("acoustic.model.", "vocoder.model.")
+"""Where the state dicts of the two models lie in the graph's."""
+UNSPOKEN = "glottis_unspoken"
+"""Metadata key of the weights that the graph does not compute with, as safetensors in base64."""
 
 
 def export_voice(
@@ -131,7 +137,7 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
     modules given are copied, not changed.
     """
     import torch
-    from torch import Tensor, nn
+    from torch import nn
     from torch.nn.utils import parametrize
 
     class Graph(nn.Module):
@@ -160,6 +166,7 @@ def _write_graph(
 ) -> None:
     import onnx
     import torch
+    from safetensors.torch import save
 
     names = ["input", "input_lengths", "scales", *(["sid"] if several else []), "seed"]
     example = _example(several, length=24)
@@ -183,6 +190,9 @@ def _write_graph(
         )
     model = simplified(onnx.load(str(path)))
     stored = _store(model, weights)
+    own = graph.state_dict()
+    unspoken = {key: value.contiguous() for key, value in own.items() if key not in stored}
+    metadata = {**metadata, UNSPOKEN: base64.b64encode(save(unspoken)).decode("ascii")}
     graph.load_state_dict(
         {key: torch.from_numpy(value.copy()) for key, value in stored.items()}, strict=False
     )
@@ -194,6 +204,44 @@ def _write_graph(
     model.producer_name, model.producer_version = "glottis", glottis.__version__
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def voice_weights(path: Path) -> list[dict[str, Tensor]]:
+    """The weights of each model in a voice file, named as in its state dict.
+
+    Matrices come back as they are computed with, so from int8 with an error of at most half a step
+    of 1/127 of their channel's largest value. Discriminators are not in a voice file.
+
+    Raises:
+        InputError: the file is missing, is no ONNX graph, or was not written by ``export_voice``.
+    """
+    import onnx
+    import torch
+    from google.protobuf.message import DecodeError
+    from safetensors.torch import load
+
+    try:
+        model = onnx.load(str(path))
+    except (OSError, DecodeError) as error:
+        raise InputError(f"{path} cannot be read as a voice: {error}") from None
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if UNSPOKEN not in metadata:
+        raise InputError(f"{path} cannot be trained on: it was not written by this glottis export")
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights = load(base64.b64decode(metadata[UNSPOKEN]))
+    for name, array in values.items():
+        whole, _, suffix = name.partition("/stored")
+        if not whole.startswith(PARTS) or (suffix == "" and name.endswith("/scale")):
+            continue
+        wide = array.astype(np.float32) if name.endswith("/stored") else array
+        scale = values.get(f"{whole}/scale")
+        if scale is not None:
+            wide = wide * scale.reshape(-1, *(1 for _ in array.shape[1:]))
+        weights[whole] = torch.from_numpy(np.array(wide))
+    return [
+        {key.removeprefix(part): value for key, value in weights.items() if key.startswith(part)}
+        for part in PARTS
+    ]
 
 
 def _store(model: Any, weights: Storage) -> dict[str, np.ndarray]:

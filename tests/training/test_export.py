@@ -11,7 +11,7 @@ import pytest
 
 from glottis.config import build
 from glottis.errors import InputError
-from glottis.export import export_voice
+from glottis.export import export_voice, voice_weights
 from glottis.training.config import Recipe
 from glottis.training.run import run
 from glottis.voice import Voice
@@ -53,6 +53,18 @@ def test_fewer_bits_make_smaller_files_of_the_same_graph(
         tensors = onnx.load(str(path)).graph.initializer
         stored[weights] = sum(len(tensor.raw_data) for tensor in tensors)
     assert stored["float32"] > stored["float16"] > stored["int8"]
+
+
+@pytest.mark.parametrize(("weights", "step"), [("float16", 2.0**-11), ("int8", 0.51 / 127)])
+def test_weights_come_back_from_a_voice_as_exactly_as_they_were_stored(
+    runs: tuple[Path, Path], tmp_path: Path, weights: str, step: float
+) -> None:
+    whole = export_voice(runs[0], tmp_path / "w.onnx", vocoder=runs[1], weights="float32")
+    small = export_voice(runs[0], tmp_path / "s.onnx", vocoder=runs[1], weights=weights)  # type: ignore[arg-type]
+    for exact, rounded in zip(voice_weights(whole), voice_weights(small), strict=True):
+        assert exact.keys() == rounded.keys()
+        for name, value in exact.items():
+            assert (value - rounded[name]).abs().max() <= step * value.abs().max(), name
 
 
 def test_the_file_is_a_piper_voice(runs: tuple[Path, Path], tmp_path: Path) -> None:

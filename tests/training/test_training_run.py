@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from glottis.config import build
 from glottis.errors import InputError
+from glottis.export import export_voice
 from glottis.models.glow_tts import GlowTTS
 from glottis.training.config import Recipe
 from glottis.training.run import list_recipes, read_recipe, run, train
@@ -121,6 +122,27 @@ def test_weights_of_another_run_start_a_new_one(data: Path, tmp_path: Path) -> N
         torch.testing.assert_close(ours[key], theirs[key])
     with pytest.raises(InputError, match="none of the weights"):
         run(_recipe("glow_tts", initialize=str(first)), [data], tmp_path / "other")
+
+
+def test_a_voice_file_is_enough_to_train_on(data: Path, tmp_path: Path) -> None:
+    runs = {m: run(_recipe(m, max_steps=2), [data], tmp_path / m) for m in ("glow_tts", "vocos")}
+    # Stored whole, so that what is compared is which weights come back, not their rounding.
+    voice = export_voice(
+        runs["glow_tts"], tmp_path / "v.onnx", vocoder=runs["vocos"], weights="float32"
+    )
+    for model, before in runs.items():
+        again = run(
+            _recipe(model, initialize=str(voice), learning_rate=0.0, max_steps=1),
+            [data],
+            tmp_path / f"{model}-again",
+        )
+        ours, theirs = (load_file(f / "model.safetensors") for f in (before, again))
+        for key in ours:
+            if not key.startswith("discriminators."):
+                torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(InputError, match="cannot be read as a voice"):
+        run(_recipe("vocos", initialize=str(tmp_path / "broken.onnx")), [data], tmp_path / "b")
 
 
 def test_bf16_trains(data: Path, tmp_path: Path) -> None:

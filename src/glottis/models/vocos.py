@@ -135,9 +135,8 @@ class Vocos(nn.Module):
         }
 
     def export_graph(self) -> nn.Module:
-        """In operations that ONNX has: ``[batch, mels, frames]`` -> ``[batch, samples]``."""
-        self.head.inverse.products = True
-        return nn.Sequential(self.stack, self.head)
+        """In operations that ONNX has; see :class:`VocoderGraph`."""
+        return VocoderGraph(self)
 
     @torch.no_grad()
     def show(self, batch: WindowBatch) -> dict[str, Tensor]:
@@ -149,3 +148,17 @@ class Vocos(nn.Module):
             "audio_recording": batch.audio[0],
             "audio_copy": predicted[0],
         }
+
+
+class VocoderGraph(nn.Module):
+    """Log-mels ``[batch, mels, frames]`` -> ``[batch, samples]``, without discriminators."""
+
+    def __init__(self, model: Vocos) -> None:
+        super().__init__()
+        self.model = model
+        del model.discriminators
+        model.head.inverse.products = True
+
+    def forward(self, mel: Tensor) -> Tensor:
+        samples: Tensor = self.model(mel)
+        return samples

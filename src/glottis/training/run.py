@@ -20,6 +20,7 @@ import yaml
 
 from glottis.config import as_dict, build, override
 from glottis.errors import InputError
+from glottis.export import voice_weights
 from glottis.files import replacing
 from glottis.training.config import Recipe
 
@@ -176,29 +177,35 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
 
 
 def load_weights(model: Any, path: Path) -> None:
-    """Load ``model.safetensors`` of a run folder, or any safetensors file, into ``model``.
+    """Load a run folder's weights, any safetensors file's, or a voice's (``.onnx``) into ``model``.
 
     Weights whose name and shape fit are taken; what does not fit is named in the log.
 
     Raises:
-        InputError: the file is missing, or nothing in it fits.
+        InputError: the file is missing or unreadable, or nothing in it fits.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     file = path / "model.safetensors" if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"there are no weights at {file}")
-    try:
-        weights = load_file(file)
-    except SafetensorError as error:
-        raise InputError(f"{file} is not a whole safetensors file: {error}") from error
     own = model.state_dict()
-    fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    fitting: dict[str, Any] = {}
+    for weights in voice_weights(file) if file.suffix == ".onnx" else [_read_weights(file)]:
+        found = {k: v for k, v in weights.items() if _fits(model, own, k, v)}
+        fitting = max(fitting, found, key=len)
     if not fitting:
         raise InputError(f"none of the weights in {file} fits this network")
-    model.load_state_dict(fitting, strict=False)
-    left = sorted(set(own) - set(fitting))
+    # A voice holds plain weights where the network that trains may keep them in two factors.
+    factored = {name for name in fitting if name not in own}
+    for name in factored:
+        module, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(module), leaf, fitting[name])
+    model.load_state_dict({k: v for k, v in fitting.items() if k not in factored}, strict=False)
+    missing = set(own) - set(fitting)
+    for name in factored:
+        module, _, leaf = name.rpartition(".")
+        parametrizations = f"{module}.parametrizations.{leaf}."
+        missing = {key for key in missing if not key.startswith(parametrizations)}
+    left = sorted(missing)
     if left:
         log.warning(
             "%d weights are not in %s and start anew: %s",
@@ -206,6 +213,29 @@ def load_weights(model: Any, path: Path) -> None:
             file,
             ", ".join(left[:5]) + (" ..." if len(left) > 5 else ""),
         )
+
+
+def _read_weights(file: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise InputError(f"{file} is not a whole safetensors file: {error}") from error
+
+
+def _fits(model: Any, own: dict[str, Any], name: str, value: Any) -> bool:
+    from torch.nn.utils import parametrize
+
+    if name in own:
+        return bool(own[name].shape == value.shape)
+    module, _, leaf = name.rpartition(".")
+    try:
+        owner = model.get_submodule(module)
+    except AttributeError:
+        return False
+    return parametrize.is_parametrized(owner, leaf) and getattr(owner, leaf).shape == value.shape
 
 
 def _describe(folder: Path, recipe: Recipe, corpus: Any, network: dict[str, Any]) -> None:
