@@ -10,9 +10,10 @@ import torch
 
 from glottis.audio.mel import MelConfig
 from glottis.corpus.batches import UtteranceBatch
-from glottis.models.glow_tts import Config, GlowTTS
+from glottis.models.glow_tts import Config, GlowTTS, pitch_log_density
 
 MEL = MelConfig(mels=8)
+BEFORE_PITCH = ("names", "text", "text_lengths", "mel", "mel_lengths", "speaker")
 SMALL = {
     "symbols": 40,
     "channels": 16,
@@ -52,7 +53,15 @@ def _batch(lengths: list[int], texts: list[int], fill: float = 0.0) -> Utterance
         mel,
         torch.tensor(lengths),
         torch.zeros(len(lengths), dtype=torch.long),
+        _pitch(lengths, fill),
     )
+
+
+def _pitch(lengths: list[int], fill: float) -> torch.Tensor:
+    """Voiced and unvoiced stretches, gliding."""
+    frames = torch.arange(max(lengths))
+    pitch = torch.where(frames % 7 < 4, 150.0 + 3 * frames, 0.0).repeat(len(lengths), 1)
+    return torch.where(frames < torch.tensor(lengths)[:, None], pitch, fill)
 
 
 def test_decoder_is_invertible() -> None:
@@ -80,16 +89,26 @@ def test_log_determinant_is_the_jacobians() -> None:
     )
 
 
+def _learn_pitch(model: GlowTTS) -> None:
+    """Give the condition, which starts at zero, something to say."""
+    if model.pitch_condition is not None:
+        with torch.no_grad():
+            model.pitch_condition.project.weight.normal_(std=0.3)
+
+
 @pytest.mark.parametrize("unit_variance", [True, False])
 @pytest.mark.parametrize("speakers", [1, 3])
 @pytest.mark.parametrize("align_on", ["latent", "mel"])
+@pytest.mark.parametrize("pitch", [False, True])
 def test_likelihood_of_an_utterance_does_not_depend_on_its_batch(
-    unit_variance: bool, speakers: int, align_on: str
+    unit_variance: bool, speakers: int, align_on: str, pitch: bool
 ) -> None:
-    model = _model(unit_variance=unit_variance, speakers=speakers, align_on=align_on)
+    model = _model(unit_variance=unit_variance, speakers=speakers, align_on=align_on, pitch=pitch)
+    _learn_pitch(model)
     together = _batch([20, 31, 14], [6, 9, 4], fill=math.nan)
     with torch.no_grad():
-        durations, lengths, log_durations, likelihood, _ = model.align(together)
+        durations, lengths, log_durations, likelihood, _, of_pitch = model.align(together)
+        assert together.pitch is not None
         for i in range(3):
             frames, tokens = int(together.mel_lengths[i]), int(together.text_lengths[i])
             alone = UtteranceBatch(
@@ -99,8 +118,11 @@ def test_likelihood_of_an_utterance_does_not_depend_on_its_batch(
                 together.mel[i : i + 1, :, :frames],
                 together.mel_lengths[i : i + 1],
                 together.speaker[i : i + 1],
+                together.pitch[i : i + 1, :frames],
             )
-            found, _, ones, one, _ = model.align(alone)
+            found, _, ones, one, _, tune = model.align(alone)
+            if pitch:
+                torch.testing.assert_close(of_pitch[i : i + 1], tune, atol=1e-2, rtol=1e-4)
             torch.testing.assert_close(likelihood[i : i + 1], one, atol=1e-2, rtol=1e-4)
             torch.testing.assert_close(
                 log_durations[i : i + 1, :tokens], ones, atol=1e-4, rtol=1e-4
@@ -117,7 +139,7 @@ def test_likelihood_is_the_density_of_its_terms() -> None:
     with torch.no_grad():
         found = model.align(batch)
         text_mask = torch.ones(1, 1, 5, dtype=torch.bool)
-        mean, log_scale, _, _ = model.encoder(batch.text, text_mask, None)
+        mean, log_scale, *_ = model.encoder(batch.text, text_mask, None)
         latent, ladj = model.decoder.call_and_ladj(
             batch.mel, torch.ones(1, 1, 16, dtype=torch.bool)
         )
@@ -228,3 +250,51 @@ def test_show_draws_a_path() -> None:
     path = shown["alignment"]
     assert path.shape == (6, 20)
     assert torch.equal(path.sum(0), torch.ones(20, dtype=torch.long))
+
+
+def test_pitch_is_told_to_the_flow_and_no_other() -> None:
+    model = _model(pitch=True)
+    batch = _batch([24, 24], [6, 6])
+    before = model.align(batch).log_likelihood
+    assert batch.pitch is not None
+    higher = UtteranceBatch(*[getattr(batch, f) for f in BEFORE_PITCH], batch.pitch * 1.3)
+    # The condition starts at zero, so that a model trained without it may go on with it.
+    torch.testing.assert_close(model.align(higher).log_likelihood, before)
+    _learn_pitch(model)
+    found, other = model.align(batch), model.align(higher)
+    assert not torch.allclose(found.log_likelihood, other.log_likelihood)
+    assert torch.equal(found.durations, other.durations)
+    with pytest.raises(ValueError, match="pitch"):
+        model.align(UtteranceBatch(*[getattr(batch, f) for f in BEFORE_PITCH]))
+
+
+def test_pitch_density_sums_to_one() -> None:
+    """Voicing is a choice of two; the voiced part integrates to its probability."""
+    log_pitch, voicing = torch.tensor([[math.log(170.0)]]), torch.tensor([[0.7]])
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    unvoiced = pitch_log_density(log_pitch, voicing, torch.zeros(1, 1), mask).exp()
+    logs = torch.linspace(3.0, 7.5, 20001, dtype=torch.float64)
+    density = torch.stack(
+        [
+            pitch_log_density(log_pitch.double(), voicing.double(), x.exp().view(1, 1), mask)
+            for x in logs[::40]
+        ]
+    ).exp()
+    voiced = torch.trapezoid(density.flatten(), logs[::40])
+    assert abs(float(unvoiced + voiced) - 1) < 2e-3
+
+
+def test_speaking_with_pitch_pads_to_the_same() -> None:
+    model = _model(pitch=True, speakers=2)
+    _learn_pitch(model)
+    batch = _batch([20, 20], [6, 9])
+    given = torch.full((2, 9), 3)
+    given[0, 6:] = 0
+    options = {"durations": given, "temperature": 0.0}
+    mels, lengths, _ = model.synthesize(batch.text, batch.text_lengths, batch.speaker, **options)
+    options["durations"] = given[:1, :6]
+    alone, _, _ = model.synthesize(
+        batch.text[:1, :6], batch.text_lengths[:1], batch.speaker[:1], **options
+    )
+    frames = int(lengths[0])
+    torch.testing.assert_close(mels[:1, :, :frames], alone[..., :frames], atol=1e-4, rtol=1e-4)

@@ -44,6 +44,15 @@ def test_the_graph_speaks_and_repeats_itself(
     assert np.isfinite(one.samples).all()
 
 
+def test_a_voice_that_predicts_pitch_says_what_torch_says(
+    runs: tuple[Path, Path], data: Path, tmp_path: Path
+) -> None:
+    values = {"model": "glow_tts", "network": {**GLOW, "pitch": True}, "training": TRAINING}
+    folder = run(build(Recipe, values, "test"), [data], tmp_path / "pitched")
+    out = export_voice(folder, tmp_path / "v.onnx", vocoder=runs[1])  # compares the two itself
+    assert np.isfinite(Voice.load(out).speak("Rice.", seed=1).samples).all()
+
+
 def test_fewer_bits_make_smaller_files_of_the_same_graph(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

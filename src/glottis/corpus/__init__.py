@@ -6,6 +6,6 @@
 
 from __future__ import annotations
 
-from glottis.corpus.prepared import Prepared, load_audio, load_mel
+from glottis.corpus.prepared import Prepared, load_audio, load_mel, load_pitch
 
-__all__ = ["Prepared", "load_audio", "load_mel"]
+__all__ = ["Prepared", "load_audio", "load_mel", "load_pitch"]

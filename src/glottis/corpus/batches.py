@@ -28,7 +28,8 @@ class UtteranceBatch(_Movable):
 
     ``text`` int64 ``[batch, text]`` of phoneme ids, ``text_lengths`` int64 ``[batch]``;
     ``mel`` float32 ``[batch, mels, frames]``, ``mel_lengths`` int64 ``[batch]``;
-    ``speaker`` int64 ``[batch]``, an index into the corpus' sorted speakers; ``names`` are cut ids.
+    ``speaker`` int64 ``[batch]``, an index into the corpus' sorted speakers; ``names`` are cut ids;
+    ``pitch`` float32 ``[batch, frames]`` in Hz, 0 where unvoiced, for models that use it.
     """
 
     names: Sequence[str]
@@ -37,6 +38,7 @@ class UtteranceBatch(_Movable):
     mel: Tensor
     mel_lengths: Tensor
     speaker: Tensor
+    pitch: Tensor | None = None
 
 
 @dataclass(frozen=True)

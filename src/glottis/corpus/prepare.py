@@ -1,7 +1,7 @@
 """From a corpus folder to a prepared one, in parallel and resumable.
 
-Every recording is conditioned and its log-mels are computed once: the results lie under a name
-made of a hash of the recording's bytes and a hash of the audio settings, and a small JSON file
+Every recording is conditioned and its log-mels and pitch are computed once: the results lie under a
+name made of a hash of the recording's bytes and a hash of the audio settings, and a small JSON file
 beside them, written last, says that they are complete. So a run that was killed goes on where it
 stopped, a second run finds everything done, changed audio settings redo the audio, and a changed
 front end redoes only what is cheap: transcripts are always read anew. The manifest is written line
@@ -30,9 +30,10 @@ import numpy as np
 from glottis import __version__
 from glottis.audio.files import read
 from glottis.audio.mel import MelConfig, log_mel
+from glottis.audio.pitch import f0
 from glottis.config import as_dict
 from glottis.corpus.conditioning import ConditioningConfig, condition
-from glottis.corpus.prepared import FORMAT, MANIFEST, SETTINGS
+from glottis.corpus.prepared import FORMAT, MANIFEST, PITCH, SETTINGS
 from glottis.corpus.processes import choose_jobs, ordered_map
 from glottis.corpus.readers import Layout, Row, Skipped, count_lines, metadata_file, read_rows
 from glottis.errors import InputError
@@ -40,7 +41,7 @@ from glottis.files import replacing
 
 SKIPPED = "skipped.jsonl"
 # Raise this when conditioning or features change for the same settings: it is part of their hash.
-AUDIO_VERSION = 1
+AUDIO_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -281,19 +282,21 @@ def front_end(language: str, lexicon: str | None, phonemes: Literal["espeak", "t
     return FrontEnd(language, Path(lexicon) if lexicon else None, phonemes)
 
 
-def _paths(out: Path, stem: str) -> tuple[Path, Path, Path]:
-    """Audio, features, and the facts that declare both complete."""
-    return out / "audio" / f"{stem}.flac", out / "mels" / f"{stem}.npy", out / f"mels/{stem}.json"
+def _paths(out: Path, stem: str) -> tuple[Path, Path, Path, Path]:
+    """Audio, log-mels, pitch, and the facts that declare all three complete."""
+    mels = out / "mels"
+    audio = out / "audio" / f"{stem}.flac"
+    return audio, mels / f"{stem}.npy", mels / f"{stem}{PITCH}", mels / f"{stem}.json"
 
 
 def _stored_facts(out: Path, stem: str) -> dict[str, Any] | None:
     """What an earlier run noted about a recording, if its files are all there."""
-    audio, mels, facts_path = _paths(out, stem)
+    *features, facts_path = _paths(out, stem)
     try:
         facts: dict[str, Any] = json.loads(facts_path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if "reason" in facts or (audio.is_file() and mels.is_file()):
+    if "reason" in facts or all(path.is_file() for path in features):
         return facts
     return None
 
@@ -307,7 +310,7 @@ def _store(out: Path, stem: str, source: Path, config: PrepareConfig) -> dict[st
     """
     import soundfile
 
-    audio_path, mels_path, facts_path = _paths(out, stem)
+    audio_path, mels_path, pitch_path, facts_path = _paths(out, stem)
     mel = config.mel
     facts: dict[str, Any] = {}
     try:
@@ -322,7 +325,9 @@ def _store(out: Path, stem: str, source: Path, config: PrepareConfig) -> dict[st
         # Features are computed from what is stored, so that they belong to it exactly.
         samples = np.rint(conditioned.samples[: frames * mel.hop] * 32768)
         pcm = samples.clip(-32768, 32767).astype(np.int16)
-        features = log_mel(pcm.astype(np.float32) / np.float32(32768), mel)
+        stored = pcm.astype(np.float32) / np.float32(32768)
+        features = log_mel(stored, mel)
+        pitch, _ = f0(stored, mel.sample_rate, mel.hop)
         # libsndfile does not notice a disk that fills up while it closes a file; Python does.
         encoded = io.BytesIO()
         soundfile.write(encoded, pcm, mel.sample_rate, format="FLAC", subtype="PCM_16")
@@ -330,6 +335,8 @@ def _store(out: Path, stem: str, source: Path, config: PrepareConfig) -> dict[st
             path.write_bytes(encoded.getbuffer())
         with replacing(mels_path) as path:
             np.save(path, np.ascontiguousarray(features.T), allow_pickle=False)
+        with replacing(pitch_path) as path:
+            np.save(path, pitch, allow_pickle=False)
         facts = {
             "samples": len(pcm),
             "start": round(conditioned.start, 4),

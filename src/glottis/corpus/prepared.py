@@ -2,7 +2,7 @@
 
 A prepared folder holds ``corpus.json`` (settings and counts), ``cuts.jsonl.gz`` (one Lhotse
 MonoCut a line, paths relative to the folder, so that it can be moved), conditioned FLAC under
-``audio/`` and log-mels under ``mels/``.
+``audio/``, log-mels and pitch under ``mels/``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Split = Literal["train", "test"]
 
-FORMAT = 1
+FORMAT = 2
 SETTINGS, MANIFEST = "corpus.json", "cuts.jsonl.gz"
+PITCH = ".f0.npy"
+"""How the name of a recording's pitch ends, beside its log-mels."""
 
 
 class Prepared:
@@ -152,15 +154,29 @@ def load_mel(cut: MonoCut, start: int = 0, frames: int | None = None) -> Array:
     Raises:
         InputError: the window leaves the cut, or the file is gone.
     """
+    return np.ascontiguousarray(_load_features(cut, ".npy", start, frames).T)
+
+
+def load_pitch(cut: MonoCut, start: int = 0, frames: int | None = None) -> Array:
+    """Fundamental frequency under a window of mel frames, in Hz, 0 where unvoiced: float32
+    ``[frames]``.
+
+    Arguments and errors as :func:`load_mel`; made by :func:`glottis.audio.pitch.f0`.
+    """
+    return np.array(_load_features(cut, PITCH, start, frames))
+
+
+def _load_features(cut: MonoCut, ending: str, start: int, frames: int | None) -> Array:
     first, count = _window(cut, start, frames)
     features = cut.features
     assert features is not None
-    path = Path(features.storage_path, str(features.storage_key))
+    key = str(features.storage_key).removesuffix(".npy") + ending
+    path = Path(features.storage_path, key)
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        stored: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}; run `glottis prepare` again") from error
-    return np.ascontiguousarray(stored[first : first + count].T)
+    return stored[first : first + count]
 
 
 def load_audio(cut: MonoCut, start: int = 0, frames: int | None = None) -> Array:

@@ -46,6 +46,11 @@ class Config:
     Log-mels do not move, so this cannot happen. The likelihood of the flow stays exact, given the
     path. During the first ``alignment_steps`` only this part is trained, which is quick.
 
+    ``pitch`` conditions the flow on fundamental frequency and voicing, and predicts both from the
+    text when speaking. The likelihood is then that of log-mels given pitch. Harmonics span many
+    frames and channels; given where they lie, far less is left for a small flow to explain, and
+    what it draws is voiced as speech is. ``pitch_weight`` multiplies the predictor's loss.
+
     ``unit_variance`` fixes the prior's scale to 1, as the released code does. ``squeeze`` frames
     are stacked into channels before the flow. ``group`` is the size of the 1x1 convolutions.
     """
@@ -66,6 +71,9 @@ class Config:
     duration_dropout: float = 0.1
     duration_loss: DurationLoss = "gamma"
     duration_weight: float = 1.0
+    pitch: bool = False
+    pitch_channels: int = 64
+    pitch_weight: float = 0.1
     unit_variance: bool = True
     align_on: Literal["latent", "mel"] = "mel"
     alignment_steps: int = 0
@@ -84,13 +92,15 @@ class Prior(NamedTuple):
     """What text says: Gaussians of latents, durations, and Gaussians of log-mels to align by.
 
     ``mean``, ``log_scale`` (None for 0) and ``mel_mean`` (None when unused) are
-    ``[batch, mels, text]``; ``log_durations`` is ``[batch, text]``, log frames.
+    ``[batch, mels, text]``; ``log_durations`` is ``[batch, text]``, log frames; ``hidden``
+    ``[batch, channels, text]`` is what the text and the speaker became.
     """
 
     mean: Tensor
     log_scale: Tensor | None
     log_durations: Tensor
     mel_mean: Tensor | None
+    hidden: Tensor
 
 
 class Encoder(nn.Module):
@@ -137,7 +147,73 @@ class Encoder(nn.Module):
             x = torch.cat([x, speaker.expand(-1, -1, x.shape[2])], dim=1)
         mel_mean = None if self.mel_mean is None else self.mel_mean(x).float() * mask
         # Durations learn from the text's features but do not shape them (section 3.1).
-        return Prior(mean, log_scale, self.durations(x.detach(), mask), mel_mean)
+        return Prior(mean, log_scale, self.durations(x.detach(), mask), mel_mean, x)
+
+
+class PitchPredictor(nn.Module):
+    """Hidden text and durations to pitch, frame by frame.
+
+    ``hidden`` ``[batch, channels, text]``, ``durations`` int64 ``[batch, text]``, ``mask`` bool
+    ``[batch, 1, frames]`` -> the median of the logarithm of the fundamental frequency in Hz and the
+    logit of voicing, both ``[batch, frames]``.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.start = nn.Conv1d(channels, hidden, 1)
+        self.stack = GatedStack(hidden, 5, 4, dilation_rate=2)
+        self.end = nn.Conv1d(hidden, 2, 1)
+
+    def forward(self, hidden: Tensor, durations: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        x = expand(self.start(hidden), durations, mask.shape[2]) * mask
+        deviation, voicing = self.end(self.stack(x, mask)).float().split([1, 1], dim=1)
+        # About a speaking voice, so that half precision keeps its digits for the tune.
+        return deviation.squeeze(1) + math.log(180.0), voicing.squeeze(1)
+
+
+def pitch_log_density(
+    log_pitch: Tensor, voicing: Tensor, pitch: Tensor, mask: Tensor, scale: float = 0.1
+) -> Tensor:
+    """``log p(pitch | text)``: Bernoulli voicing, and where voiced a Laplace density of log Hz.
+
+    Trackers err by octaves, which heavy tails forgive. ``log_pitch``, ``voicing`` as
+    :class:`PitchPredictor` gives them; ``pitch`` ``[batch, frames]`` in Hz, 0 where unvoiced;
+    ``mask`` bool ``[batch, frames]`` -> ``[batch]``, nats.
+    """
+    voiced = pitch > 0
+    signed = torch.where(voiced, voicing, -voicing)
+    error = (torch.log(torch.where(voiced, pitch, 1.0)) - log_pitch).abs() / scale
+    density = -error - math.log(2 * scale)
+    total = nn.functional.logsigmoid(signed) + torch.where(voiced, density, 0.0)
+    return torch.where(mask, total, 0.0).sum(1)
+
+
+class PitchCondition(nn.Module):
+    """Pitch to what the couplings are told.
+
+    ``log_pitch`` ``[batch, frames]`` in log Hz, ``voiced`` ``[batch, frames]`` between 0 and 1 ->
+    ``[batch, channels, frames / squeeze]``. Pitch is spread over bells a tenth of an octave apart,
+    so that one product can place harmonics, whose channels are no smooth function of pitch.
+    """
+
+    centres: Tensor
+
+    def __init__(self, channels: int, squeeze: int) -> None:
+        super().__init__()
+        octaves = torch.arange(0, 3.6, 0.1)
+        self.register_buffer("centres", math.log(55.0) + math.log(2.0) * octaves, persistent=False)
+        self.squeeze = squeeze
+        self.project = nn.Conv1d((len(octaves) + 1) * squeeze, channels, 1)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+
+    def forward(self, log_pitch: Tensor, voiced: Tensor) -> Tensor:
+        width = 0.1 * math.log(2.0)
+        distance = (log_pitch[:, None] - self.centres[:, None]) / width
+        bells = torch.exp(-0.5 * distance.square()) * voiced[:, None]
+        x = _stack(torch.cat([bells, voiced[:, None]], dim=1), self.squeeze)
+        out: Tensor = self.project(x)
+        return out
 
 
 class CouplingNetwork(nn.Module):
@@ -151,7 +227,9 @@ class CouplingNetwork(nn.Module):
             config.block_channels,
             config.block_kernel,
             config.block_layers,
-            condition_channels=config.speaker_channels if config.speakers > 1 else 0,
+            condition_channels=config.speaker_channels
+            if config.speakers > 1 or config.pitch
+            else 0,
             dropout=config.block_dropout,
         )
         self.end = nn.Conv1d(config.block_channels, channels, 1)
@@ -161,6 +239,11 @@ class CouplingNetwork(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
         out: Tensor = self.end(self.stack(self.start(x) * mask, mask, condition))
         return out
+
+
+def _stack(x: Tensor, squeeze: int) -> Tensor:
+    """``[batch, channels, frames]`` -> ``[batch, squeeze * channels, frames / squeeze]``."""
+    return torch.cat([x[..., i::squeeze] for i in range(squeeze)], dim=1)
 
 
 class Decoder(nn.Module):
@@ -184,34 +267,34 @@ class Decoder(nn.Module):
         return all(bool(norm.initialized) for norm, _, _ in self._layers())
 
     def call_and_ladj(
-        self, x: Tensor, mask: Tensor, speaker: Tensor | None = None
+        self, x: Tensor, mask: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Log-mels to latents, and ``log|det dz/dx|`` ``[batch]`` in nats."""
-        x, mask = self._stack(x), mask[..., :: self.squeeze]
+        """Log-mels to latents, and ``log|det dz/dx|`` ``[batch]`` in nats.
+
+        ``condition`` is ``[batch, speaker_channels, 1 or frames / squeeze]``.
+        """
+        x, mask = _stack(x, self.squeeze), mask[..., :: self.squeeze]
         total = x.new_zeros(len(x))
         for norm, mixer, coupling in self._layers():
             x, ladj = norm.call_and_ladj(x, mask)
             total = total + ladj
             x, ladj = mixer.call_and_ladj(x, mask)
             total = total + ladj
-            x, ladj = coupling.call_and_ladj(x, mask, speaker)
+            x, ladj = coupling.call_and_ladj(x, mask, condition)
             total = total + ladj
         return self._unstack(x), total
 
-    def inverse(self, z: Tensor, mask: Tensor, speaker: Tensor | None = None) -> Tensor:
+    def inverse(self, z: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
         """Latents to log-mels."""
-        z, mask = self._stack(z), mask[..., :: self.squeeze]
+        z, mask = _stack(z, self.squeeze), mask[..., :: self.squeeze]
         for norm, mixer, coupling in reversed(self._layers()):
-            z = coupling.inverse(z, mask, speaker)
+            z = coupling.inverse(z, mask, condition)
             z = norm.inverse(mixer.inverse(z, mask), mask)
         return self._unstack(z)
 
     def _layers(self) -> list[tuple[ActNorm, InvertibleConv1x1, AffineCoupling]]:
         layers = zip(self.norms, self.mixers, self.couplings, strict=True)
         return cast("list[tuple[ActNorm, InvertibleConv1x1, AffineCoupling]]", list(layers))
-
-    def _stack(self, x: Tensor) -> Tensor:
-        return torch.cat([x[..., i :: self.squeeze] for i in range(self.squeeze)], dim=1)
 
     def _unstack(self, x: Tensor) -> Tensor:
         parts = x.split([self.channels] * self.squeeze, dim=1)
@@ -224,7 +307,8 @@ class Alignment(NamedTuple):
     ``durations`` int64 ``[batch, text]`` in frames as found; ``text_lengths`` int64 ``[batch]``,
     smaller than the batch's when blanks are dropped; ``log_durations`` ``[batch, text]`` as
     predicted; ``log_likelihood`` ``[batch]`` in nats, exact given the alignment, and
-    ``mel_log_likelihood`` ``[batch]`` of the Gaussians over log-mels, None when not computed.
+    ``mel_log_likelihood`` ``[batch]`` of the Gaussians over log-mels, None when not computed, and
+    ``pitch_log_likelihood`` ``[batch]`` of pitch given text, None when the model has none.
     """
 
     durations: Tensor
@@ -232,6 +316,7 @@ class Alignment(NamedTuple):
     log_durations: Tensor
     log_likelihood: Tensor | None
     mel_log_likelihood: Tensor | None
+    pitch_log_likelihood: Tensor | None
 
 
 class GlowTTS(nn.Module):
@@ -247,6 +332,12 @@ class GlowTTS(nn.Module):
         self.speakers = (
             nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
         )
+        self.pitch_predictor: PitchPredictor | None = None
+        self.pitch_condition: PitchCondition | None = None
+        if config.pitch:
+            given = config.speaker_channels if config.speakers > 1 else 0
+            self.pitch_predictor = PitchPredictor(config.channels + given, config.pitch_channels)
+            self.pitch_condition = PitchCondition(config.speaker_channels, config.squeeze)
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss of :meth:`steps` trains."""
@@ -268,7 +359,12 @@ class GlowTTS(nn.Module):
         mel = torch.where(mask, batch.mel[..., :longest], 0.0)
         latent, ladj = mel, None
         if flow:
-            latent, ladj = self.decoder.call_and_ladj(mel, mask, speaker)
+            condition = speaker
+            if self.config.pitch:
+                pitch = torch.where(mask.squeeze(1), _pitch_of(batch, longest), 0.0)
+                log_pitch = torch.log(pitch.clamp_min(1.0))
+                condition = self._condition(speaker, log_pitch, (pitch > 0).float())
+            latent, ladj = self.decoder.call_and_ladj(mel, mask, condition)
 
         with torch.no_grad():
             if prior.mel_mean is None:
@@ -281,7 +377,20 @@ class GlowTTS(nn.Module):
             likelihood = ladj + _log_density(latent, prior.mean, prior.log_scale, durations, mask)
         if prior.mel_mean is not None:
             mel_likelihood = _log_density(mel, prior.mel_mean, None, durations, mask)
-        return Alignment(durations, text_lengths, prior.log_durations, likelihood, mel_likelihood)
+        pitch_likelihood = None
+        if self.pitch_predictor is not None:
+            log_pitch, voicing = self.pitch_predictor(prior.hidden, durations, mask)
+            pitch_likelihood = pitch_log_density(
+                log_pitch, voicing, _pitch_of(batch, longest), mask.squeeze(1)
+            )
+        return Alignment(
+            durations,
+            text_lengths,
+            prior.log_durations,
+            likelihood,
+            mel_likelihood,
+            pitch_likelihood,
+        )
 
     def steps(
         self, batch: UtteranceBatch, step: int
@@ -318,6 +427,9 @@ class GlowTTS(nn.Module):
         if found.mel_log_likelihood is not None:
             logs["mel_nats_per_frame"] = -found.mel_log_likelihood.sum() / frames
             loss = loss + config.mel_weight * logs["mel_nats_per_frame"] / config.mel.mels
+        if found.pitch_log_likelihood is not None:
+            logs["pitch_nats_per_frame"] = -found.pitch_log_likelihood.sum() / frames
+            loss = loss + config.pitch_weight * logs["pitch_nats_per_frame"]
         return loss, logs
 
     def predict_durations(
@@ -369,13 +481,28 @@ class GlowTTS(nn.Module):
             (len(text), self.config.mel.mels, longest), generator=generator, device="cpu"
         ).to(text.device)
         latent = self._latent(prior, durations, noise * temperature, longest)
-        mel = self.decoder.inverse(latent, mask_from_lengths(padded, longest), given)
-        return mel, lengths, durations
+        mask = mask_from_lengths(padded, longest)
+        condition = self._predicted_condition(prior, durations, mask, given)
+        return self.decoder.inverse(latent, mask, condition), lengths, durations
 
     def _latent(self, prior: Prior, durations: Tensor, noise: Tensor, frames: int) -> Tensor:
         if prior.log_scale is not None:
             noise = noise * torch.exp(expand(prior.log_scale, durations, frames))
         return expand(prior.mean, durations, frames) + noise
+
+    def _condition(self, speaker: Tensor | None, log_pitch: Tensor, voiced: Tensor) -> Tensor:
+        assert self.pitch_condition is not None
+        condition: Tensor = self.pitch_condition(log_pitch, voiced)
+        return condition if speaker is None else condition + speaker
+
+    def _predicted_condition(
+        self, prior: Prior, durations: Tensor, mask: Tensor, speaker: Tensor | None
+    ) -> Tensor | None:
+        if self.pitch_predictor is None:
+            return speaker
+        log_pitch, voicing = self.pitch_predictor(prior.hidden, durations, mask)
+        # Steep, so that it is almost always nearly 0 or 1 as in training, but without a jump.
+        return self._condition(speaker, log_pitch, torch.sigmoid(4.0 * voicing))
 
     def _read(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return (text, lengths) if self.config.blanks else drop_blanks(text, lengths)
@@ -398,6 +525,7 @@ class GlowTTS(nn.Module):
             batch.mel[:1, :, : batch.mel_lengths[0]],
             batch.mel_lengths[:1],
             batch.speaker[:1],
+            None if batch.pitch is None else batch.pitch[:1, : batch.mel_lengths[0]],
         )
         durations = self.align(one, flow=self.config.align_on == "latent").durations
         frames = torch.arange(int(durations.sum()), device=durations.device)
@@ -412,6 +540,12 @@ class GlowTTS(nn.Module):
     def export_graph(self) -> nn.Module:
         """The deterministic graph of a voice file; see :class:`AcousticGraph`."""
         return AcousticGraph(self)
+
+
+def _pitch_of(batch: UtteranceBatch, frames: int) -> Tensor:
+    if batch.pitch is None:
+        raise ValueError("this model is conditioned on pitch, which the batch does not have")
+    return batch.pitch[:, :frames]
 
 
 def _log_density(
@@ -467,6 +601,7 @@ class AcousticGraph(nn.Module):
         noise = normal_from_seed(seed, frames, model.config.mel.mels) * scales[0]
         latent = model._latent(prior, durations, noise, frames)  # type: ignore[arg-type]
         mask = torch.ones_like(latent[:, :1], dtype=torch.bool)
+        condition = model._predicted_condition(prior, durations, mask, given)
         if not model.config.blanks:
             durations = restore_blanks(durations, kept, text)
-        return model.decoder.inverse(latent, mask, given), durations
+        return model.decoder.inverse(latent, mask, condition), durations

@@ -19,7 +19,7 @@ from lhotse import CutSet
 from lhotse.dataset.sampling import DynamicBucketingSampler, DynamicCutSampler
 from torch.utils.data import DataLoader, IterableDataset
 
-from glottis.corpus import Prepared, load_audio, load_mel
+from glottis.corpus import Prepared, load_audio, load_mel, load_pitch
 from glottis.corpus.batches import UtteranceBatch, WindowBatch, pad
 from glottis.corpus.prepared import Split
 from glottis.errors import InputError
@@ -112,7 +112,8 @@ class Batches(IterableDataset):
             [torch.tensor(self.symbols.ids(cut.supervisions[0].custom["phonemes"])) for cut in cuts]
         )
         mel, mel_lengths = pad([torch.from_numpy(load_mel(cut)) for cut in cuts])
-        return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
+        pitch, _ = pad([torch.from_numpy(load_pitch(cut)) for cut in cuts])
+        return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker, pitch)
 
     def _windows(
         self, cuts: list[Any], names: list[str], speaker: torch.Tensor, epoch: int
