@@ -340,6 +340,10 @@ def export(
     license: Annotated[
         str | None, typer.Option("--license", help="What the voice may be used for.")
     ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", help="How much chance the voice speaks with by default."),
+    ] = 0.667,
 ) -> None:
     """Export a trained run as one voice file, checked against torch before it is written."""
     choices: dict[str, Storage] = {"float32": "float32", "float16": "float16", "int8": "int8"}
@@ -348,7 +352,13 @@ def export(
     from glottis.export import export_voice
 
     path = export_voice(
-        run, output, vocoder=vocoder, weights=choices[weights], name=name, license=license
+        run,
+        output,
+        vocoder=vocoder,
+        weights=choices[weights],
+        name=name,
+        license=license,
+        noise_scale=temperature,
     )
     print(path)
 

@@ -76,6 +76,8 @@ def export_voice(
         raise InputError(f"a voice file ends in .onnx, not {out.name!r}; try -o {out.stem}.onnx")
     if weights not in ("float32", "float16", "int8"):
         raise InputError(f"weights takes float32, float16 or int8, not {weights!r}")
+    if not 0 <= noise_scale < np.inf:
+        raise InputError(f"the temperature must be at least 0, not {noise_scale}")
     acoustic, facts = load_run(run)
     if vocoder is None:
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")

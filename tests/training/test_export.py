@@ -101,6 +101,8 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
         export_voice(acoustic, tmp_path / "v.onnx")
     with pytest.raises(InputError, match="not a run folder"):
         export_voice(tmp_path, tmp_path / "v.onnx", vocoder=vocoder)
+    with pytest.raises(InputError, match="temperature"):
+        export_voice(acoustic, tmp_path / "v.onnx", vocoder=vocoder, noise_scale=-1.0)
     with pytest.raises(InputError, match="int8"):
         export_voice(acoustic, tmp_path / "v.onnx", vocoder=vocoder, weights="int4")  # type: ignore[arg-type]
 
