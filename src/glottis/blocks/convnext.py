@@ -34,7 +34,8 @@ class ConvNeXtBlock(nn.Module):
 class ConvNeXtStack(nn.Module):
     """Features in, hidden states out: a convolution, ``layers`` blocks and a normalisation.
 
-    ``[batch, inputs, time]`` -> ``[batch, channels, time]``.
+    ``[batch, inputs, time]`` -> ``[batch, channels, time]``; with ``mask`` bool
+    ``[batch, 1, time]``, what lies outside it neither matters nor comes out.
     """
 
     def __init__(
@@ -54,8 +55,12 @@ class ConvNeXtStack(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.embed(x).transpose(1, 2)).transpose(1, 2)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.norm(self.embed(_within(x, mask)).transpose(1, 2)).transpose(1, 2)
         for layer in self.layers:
-            x = layer(x)
-        return self.final(x.transpose(1, 2)).transpose(1, 2)
+            x = layer(_within(x, mask))
+        return _within(self.final(x.transpose(1, 2)).transpose(1, 2), mask)
+
+
+def _within(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else torch.where(mask, x, 0.0)

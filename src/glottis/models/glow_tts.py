@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from glottis.alignment import coverage, diagonality, expand
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
+from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
 from glottis.blocks.transformer import ConvolutionalPrenet, Transformer
 from glottis.blocks.wavenet import GatedStack
 from glottis.corpus.batches import UtteranceBatch
+from glottis.errors import InputError
 from glottis.kernels import mas
 from glottis.likelihood.flows import ActNorm, AffineCoupling, InvertibleConv1x1
 from glottis.likelihood.lattice import GaussianLattice
@@ -51,6 +53,12 @@ class Config:
     frames and channels; given where they lie, far less is left for a small flow to explain, and
     what it draws is voiced as speech is. ``pitch_weight`` multiplies the predictor's loss.
 
+    ``regression_layers`` of ConvNeXt predict log-mels from text, durations and pitch, by least
+    squares, and the flow explains what is left: one more layer of it, that shifts by what is known
+    and keeps volumes, so that the likelihood stays exact. A flow of this size alone needs very long
+    to learn where harmonics lie; a regression knows it within minutes, but blurs what it cannot
+    know, which is what the flow is for. Needs ``align_on: mel``.
+
     ``unit_variance`` fixes the prior's scale to 1, as the released code does. ``squeeze`` frames
     are stacked into channels before the flow. ``group`` is the size of the 1x1 convolutions.
     """
@@ -74,6 +82,9 @@ class Config:
     pitch: bool = False
     pitch_channels: int = 64
     pitch_weight: float = 0.1
+    regression_layers: int = 0
+    regression_channels: int = 256
+    regression_hidden: int = 768
     unit_variance: bool = True
     align_on: Literal["latent", "mel"] = "mel"
     alignment_steps: int = 0
@@ -86,6 +97,10 @@ class Config:
     squeeze: int = 2
     group: int = 4
     mel: MelConfig = field(default_factory=MelConfig)
+
+    def __post_init__(self) -> None:
+        if self.regression_layers and self.align_on != "mel":
+            raise InputError("regression_layers needs align_on: mel (the flow comes after it)")
 
 
 class Prior(NamedTuple):
@@ -172,48 +187,84 @@ class PitchPredictor(nn.Module):
 
 
 def pitch_log_density(
-    log_pitch: Tensor, voicing: Tensor, pitch: Tensor, mask: Tensor, scale: float = 0.1
+    predicted: Tensor,
+    voicing: Tensor,
+    log_pitch: Tensor,
+    voiced: Tensor,
+    mask: Tensor,
+    scale: float = 0.1,
 ) -> Tensor:
     """``log p(pitch | text)``: Bernoulli voicing, and where voiced a Laplace density of log Hz.
 
-    Trackers err by octaves, which heavy tails forgive. ``log_pitch``, ``voicing`` as
-    :class:`PitchPredictor` gives them; ``pitch`` ``[batch, frames]`` in Hz, 0 where unvoiced;
+    Trackers err by octaves, which heavy tails forgive. ``predicted``, ``voicing`` as
+    :class:`PitchPredictor` gives them; ``log_pitch`` and ``voiced`` (0 or 1) ``[batch, frames]``;
     ``mask`` bool ``[batch, frames]`` -> ``[batch]``, nats.
     """
-    voiced = pitch > 0
-    signed = torch.where(voiced, voicing, -voicing)
-    error = (torch.log(torch.where(voiced, pitch, 1.0)) - log_pitch).abs() / scale
-    density = -error - math.log(2 * scale)
-    total = nn.functional.logsigmoid(signed) + torch.where(voiced, density, 0.0)
+    signed = torch.where(voiced > 0, voicing, -voicing)
+    density = -(log_pitch - predicted).abs() / scale - math.log(2 * scale)
+    total = nn.functional.logsigmoid(signed) + torch.where(voiced > 0, density, 0.0)
     return torch.where(mask, total, 0.0).sum(1)
 
 
-class PitchCondition(nn.Module):
-    """Pitch to what the couplings are told.
+PITCH_BELLS = 36
 
+
+def pitch_bells(log_pitch: Tensor, voiced: Tensor) -> Tensor:
+    """Pitch as networks can use it: bells a tenth of an octave apart from 55 Hz, and voicing.
+
+    One product can then place harmonics, whose channels are no smooth function of pitch.
     ``log_pitch`` ``[batch, frames]`` in log Hz, ``voiced`` ``[batch, frames]`` between 0 and 1 ->
-    ``[batch, channels, frames / squeeze]``. Pitch is spread over bells a tenth of an octave apart,
-    so that one product can place harmonics, whose channels are no smooth function of pitch.
+    ``[batch, PITCH_BELLS + 1, frames]``.
     """
+    width = 0.1 * math.log(2.0)
+    centres = math.log(55.0) + width * torch.arange(PITCH_BELLS, device=log_pitch.device)
+    distance = (log_pitch[:, None] - centres[:, None]) / width
+    bells = torch.exp(-0.5 * distance.square()) * voiced[:, None]
+    return torch.cat([bells, voiced[:, None]], dim=1)
 
-    centres: Tensor
+
+class PitchCondition(nn.Module):
+    """Pitch to what the couplings are told, nothing at first: ``[batch, PITCH_BELLS + 1, frames]``
+    -> ``[batch, channels, frames / squeeze]``.
+    """
 
     def __init__(self, channels: int, squeeze: int) -> None:
         super().__init__()
-        octaves = torch.arange(0, 3.6, 0.1)
-        self.register_buffer("centres", math.log(55.0) + math.log(2.0) * octaves, persistent=False)
         self.squeeze = squeeze
-        self.project = nn.Conv1d((len(octaves) + 1) * squeeze, channels, 1)
+        self.project = nn.Conv1d((PITCH_BELLS + 1) * squeeze, channels, 1)
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
-    def forward(self, log_pitch: Tensor, voiced: Tensor) -> Tensor:
-        width = 0.1 * math.log(2.0)
-        distance = (log_pitch[:, None] - self.centres[:, None]) / width
-        bells = torch.exp(-0.5 * distance.square()) * voiced[:, None]
-        x = _stack(torch.cat([bells, voiced[:, None]], dim=1), self.squeeze)
-        out: Tensor = self.project(x)
+    def forward(self, bells: Tensor) -> Tensor:
+        out: Tensor = self.project(_stack(bells, self.squeeze))
         return out
+
+
+class Regression(nn.Module):
+    """Log-mels by least squares (as in FastPitch; Lancucki 2021, with ConvNeXt for its decoder).
+
+    ``hidden`` ``[batch, channels, text]``, ``durations`` int64 ``[batch, text]``, ``bells``
+    ``[batch, PITCH_BELLS + 1, frames]`` or None, ``mask`` bool ``[batch, 1, frames]`` ->
+    ``[batch, mels, frames]``.
+    """
+
+    def __init__(self, config: Config, channels: int) -> None:
+        super().__init__()
+        width = config.regression_channels
+        self.start = nn.Conv1d(channels, width, 1)
+        self.pitch = nn.Conv1d(PITCH_BELLS + 1, width, 1) if config.pitch else None
+        self.stack = ConvNeXtStack(width, width, config.regression_hidden, config.regression_layers)
+        self.end = nn.Conv1d(width, config.mel.mels, 1)
+        nn.init.constant_(self.end.bias, -5.0)  # type: ignore[arg-type]
+
+    def forward(
+        self, hidden: Tensor, durations: Tensor, bells: Tensor | None, mask: Tensor
+    ) -> Tensor:
+        # A projection commutes with holding its columns, and there are fewer of them before.
+        x = expand(self.start(hidden), durations, mask.shape[2])
+        if self.pitch is not None:
+            x = x + self.pitch(bells)
+        return torch.where(mask, self.end(self.stack(x, mask)).float(), 0.0)
 
 
 class CouplingNetwork(nn.Module):
@@ -308,7 +359,8 @@ class Alignment(NamedTuple):
     smaller than the batch's when blanks are dropped; ``log_durations`` ``[batch, text]`` as
     predicted; ``log_likelihood`` ``[batch]`` in nats, exact given the alignment, and
     ``mel_log_likelihood`` ``[batch]`` of the Gaussians over log-mels, None when not computed, and
-    ``pitch_log_likelihood`` ``[batch]`` of pitch given text, None when the model has none.
+    ``pitch_log_likelihood`` ``[batch]`` of pitch given text and ``regression_log_likelihood``
+    ``[batch]`` of log-mels about the regression with unit variance, None when the model has none.
     """
 
     durations: Tensor
@@ -317,6 +369,7 @@ class Alignment(NamedTuple):
     log_likelihood: Tensor | None
     mel_log_likelihood: Tensor | None
     pitch_log_likelihood: Tensor | None
+    regression_log_likelihood: Tensor | None
 
 
 class GlowTTS(nn.Module):
@@ -334,9 +387,12 @@ class GlowTTS(nn.Module):
         )
         self.pitch_predictor: PitchPredictor | None = None
         self.pitch_condition: PitchCondition | None = None
+        self.regression: Regression | None = None
+        hidden = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
+        if config.regression_layers:
+            self.regression = Regression(config, hidden)
         if config.pitch:
-            given = config.speaker_channels if config.speakers > 1 else 0
-            self.pitch_predictor = PitchPredictor(config.channels + given, config.pitch_channels)
+            self.pitch_predictor = PitchPredictor(hidden, config.pitch_channels)
             self.pitch_condition = PitchCondition(config.speaker_channels, config.squeeze)
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
@@ -357,31 +413,33 @@ class GlowTTS(nn.Module):
         longest = batch.mel.shape[2] // self.config.squeeze * self.config.squeeze
         mask = mask_from_lengths(lengths, longest)
         mel = torch.where(mask, batch.mel[..., :longest], 0.0)
-        latent, ladj = mel, None
+        log_pitch, voiced = self._pitch(batch, mask)
+        durations = regression = latent = ladj = None
+        if prior.mel_mean is not None:
+            durations = self._search(prior.mel_mean, None, mel, text_lengths, lengths)
+        if self.regression is not None:
+            assert durations is not None
+            regression = self._regress(prior, durations, log_pitch, voiced, mask)
         if flow:
-            condition = speaker
-            if self.config.pitch:
-                pitch = torch.where(mask.squeeze(1), _pitch_of(batch, longest), 0.0)
-                log_pitch = torch.log(pitch.clamp_min(1.0))
-                condition = self._condition(speaker, log_pitch, (pitch > 0).float())
-            latent, ladj = self.decoder.call_and_ladj(mel, mask, condition)
-
-        with torch.no_grad():
-            if prior.mel_mean is None:
-                lattice = GaussianLattice(prior.mean, prior.log_scale).log_prob(latent)
-            else:
-                lattice = GaussianLattice(prior.mel_mean).log_prob(mel)
-            durations = mas(lattice, text_lengths, lengths)
-        likelihood = mel_likelihood = None
-        if ladj is not None:
+            # The regression is the conditional mean and stays it: it learns by least squares alone.
+            rest = mel if regression is None else mel - regression.detach()
+            condition = self._condition(speaker, log_pitch, voiced)
+            latent, ladj = self.decoder.call_and_ladj(rest, mask, condition)
+        if durations is None:
+            assert latent is not None
+            durations = self._search(prior.mean, prior.log_scale, latent, text_lengths, lengths)
+        likelihood = mel_likelihood = pitch_likelihood = regression_likelihood = None
+        if latent is not None and ladj is not None:
             likelihood = ladj + _log_density(latent, prior.mean, prior.log_scale, durations, mask)
         if prior.mel_mean is not None:
             mel_likelihood = _log_density(mel, prior.mel_mean, None, durations, mask)
-        pitch_likelihood = None
-        if self.pitch_predictor is not None:
-            log_pitch, voicing = self.pitch_predictor(prior.hidden, durations, mask)
+        if regression is not None:
+            error = 0.5 * ((mel - regression).square() + math.log(2 * math.pi))
+            regression_likelihood = -(error * mask).sum((1, 2))
+        if self.pitch_predictor is not None and log_pitch is not None and voiced is not None:
+            predicted, voicing = self.pitch_predictor(prior.hidden, durations, mask)
             pitch_likelihood = pitch_log_density(
-                log_pitch, voicing, _pitch_of(batch, longest), mask.squeeze(1)
+                predicted, voicing, log_pitch, voiced, mask.squeeze(1)
             )
         return Alignment(
             durations,
@@ -390,17 +448,27 @@ class GlowTTS(nn.Module):
             likelihood,
             mel_likelihood,
             pitch_likelihood,
+            regression_likelihood,
         )
+
+    @torch.no_grad()
+    def _search(
+        self,
+        mean: Tensor,
+        log_scale: Tensor | None,
+        value: Tensor,
+        text_lengths: Tensor,
+        lengths: Tensor,
+    ) -> Tensor:
+        lattice = GaussianLattice(mean, log_scale).log_prob(value)
+        durations: Tensor = mas(lattice, text_lengths, lengths)
+        return durations
 
     def steps(
         self, batch: UtteranceBatch, step: int
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """One loss: negative log-likelihoods in nats a frame and channel, plus the durations'."""
         flow = step >= self.config.alignment_steps
-        if not flow and not self.decoder.initialized:
-            # Now, so that running means of the weights never hold the values of before.
-            with torch.no_grad():
-                self.align(batch)
         yield "likelihood", *self._losses(batch, flow)
 
     @torch.no_grad()
@@ -430,6 +498,9 @@ class GlowTTS(nn.Module):
         if found.pitch_log_likelihood is not None:
             logs["pitch_nats_per_frame"] = -found.pitch_log_likelihood.sum() / frames
             loss = loss + config.pitch_weight * logs["pitch_nats_per_frame"]
+        if found.regression_log_likelihood is not None:
+            logs["regression_nats_per_frame"] = -found.regression_log_likelihood.sum() / frames
+            loss = loss + config.mel_weight * logs["regression_nats_per_frame"] / config.mel.mels
         return loss, logs
 
     def predict_durations(
@@ -482,27 +553,66 @@ class GlowTTS(nn.Module):
         ).to(text.device)
         latent = self._latent(prior, durations, noise * temperature, longest)
         mask = mask_from_lengths(padded, longest)
-        condition = self._predicted_condition(prior, durations, mask, given)
-        return self.decoder.inverse(latent, mask, condition), lengths, durations
+        return self._mel(prior, durations, latent, mask, given), lengths, durations
 
     def _latent(self, prior: Prior, durations: Tensor, noise: Tensor, frames: int) -> Tensor:
         if prior.log_scale is not None:
             noise = noise * torch.exp(expand(prior.log_scale, durations, frames))
         return expand(prior.mean, durations, frames) + noise
 
-    def _condition(self, speaker: Tensor | None, log_pitch: Tensor, voiced: Tensor) -> Tensor:
-        assert self.pitch_condition is not None
-        condition: Tensor = self.pitch_condition(log_pitch, voiced)
+    def _mel(
+        self,
+        prior: Prior,
+        durations: Tensor,
+        latent: Tensor,
+        mask: Tensor,
+        speaker: Tensor | None,
+    ) -> Tensor:
+        """Latents to log-mels, with pitch as predicted."""
+        log_pitch = voiced = None
+        if self.pitch_predictor is not None:
+            log_pitch, voicing = self.pitch_predictor(prior.hidden, durations, mask)
+            # Steep, so that it is almost always nearly 0 or 1 as in training, but without a jump.
+            voiced = torch.sigmoid(4.0 * voicing)
+        condition = self._condition(speaker, log_pitch, voiced)
+        mel = self.decoder.inverse(latent, mask, condition)
+        if self.regression is None:
+            return mel
+        return mel + self._regress(prior, durations, log_pitch, voiced, mask)
+
+    def _condition(
+        self, speaker: Tensor | None, log_pitch: Tensor | None, voiced: Tensor | None
+    ) -> Tensor | None:
+        if self.pitch_condition is None:
+            return speaker
+        assert log_pitch is not None
+        assert voiced is not None
+        condition: Tensor = self.pitch_condition(pitch_bells(log_pitch, voiced))
         return condition if speaker is None else condition + speaker
 
-    def _predicted_condition(
-        self, prior: Prior, durations: Tensor, mask: Tensor, speaker: Tensor | None
-    ) -> Tensor | None:
-        if self.pitch_predictor is None:
-            return speaker
-        log_pitch, voicing = self.pitch_predictor(prior.hidden, durations, mask)
-        # Steep, so that it is almost always nearly 0 or 1 as in training, but without a jump.
-        return self._condition(speaker, log_pitch, torch.sigmoid(4.0 * voicing))
+    def _regress(
+        self,
+        prior: Prior,
+        durations: Tensor,
+        log_pitch: Tensor | None,
+        voiced: Tensor | None,
+        mask: Tensor,
+    ) -> Tensor:
+        assert self.regression is not None
+        bells = None
+        if log_pitch is not None and voiced is not None:
+            bells = pitch_bells(log_pitch, voiced)
+        mel: Tensor = self.regression(prior.hidden, durations, bells, mask)
+        return mel
+
+    def _pitch(self, batch: UtteranceBatch, mask: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """A batch's log pitch, and 1 where it is voiced, both ``[batch, frames]``."""
+        if not self.config.pitch:
+            return None, None
+        if batch.pitch is None:
+            raise ValueError("this model is conditioned on pitch, which the batch does not have")
+        pitch = torch.where(mask.squeeze(1), batch.pitch[:, : mask.shape[2]], 0.0)
+        return torch.log(pitch.clamp_min(1.0)), (pitch > 0).float()
 
     def _read(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return (text, lengths) if self.config.blanks else drop_blanks(text, lengths)
@@ -540,12 +650,6 @@ class GlowTTS(nn.Module):
     def export_graph(self) -> nn.Module:
         """The deterministic graph of a voice file; see :class:`AcousticGraph`."""
         return AcousticGraph(self)
-
-
-def _pitch_of(batch: UtteranceBatch, frames: int) -> Tensor:
-    if batch.pitch is None:
-        raise ValueError("this model is conditioned on pitch, which the batch does not have")
-    return batch.pitch[:, :frames]
 
 
 def _log_density(
@@ -601,7 +705,7 @@ class AcousticGraph(nn.Module):
         noise = normal_from_seed(seed, frames, model.config.mel.mels) * scales[0]
         latent = model._latent(prior, durations, noise, frames)  # type: ignore[arg-type]
         mask = torch.ones_like(latent[:, :1], dtype=torch.bool)
-        condition = model._predicted_condition(prior, durations, mask, given)
+        mel = model._mel(prior, durations, latent, mask, given)
         if not model.config.blanks:
             durations = restore_blanks(durations, kept, text)
-        return model.decoder.inverse(latent, mask, condition), durations
+        return mel, durations

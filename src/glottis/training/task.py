@@ -57,6 +57,7 @@ class Task(lightning.LightningModule):
         batch, self.position = loaded
         optimizers = dict(zip(self.names, _as_list(self.optimizers()), strict=True))
         schedules = dict(zip(self.names, _as_list(self.lr_schedulers()), strict=True))
+        started = self._initialized()
         for name, loss, logs in self.model.steps(batch, self.step):
             optimizer = optimizers[name]
             # The discriminators' loss leaves gradients in the generator's graph and vice versa.
@@ -89,10 +90,19 @@ class Task(lightning.LightningModule):
                 values[f"gradient/{name}"] = norm
                 values[f"rate/{name}"] = torch.tensor(optimizer.param_groups[0]["lr"])
                 self._write(values)
+        if self._initialized() != started:
+            # What a batch has just initialised must not be averaged with what stood there before.
+            self.average.n_averaged.zero_()
         self.average.update_parameters(self.model)
         self.step += 1
         if self.step >= self.config.max_steps:
             self.trainer.should_stop = True
+
+    def _initialized(self) -> int:
+        """How many layers have been set by a first batch (ActNorm)."""
+        return sum(
+            bool(b) for name, b in self.model.named_buffers() if name.endswith("initialized")
+        )
 
     def validation_step(self, loaded: tuple[Any, Any], index: int) -> None:
         batch, _ = loaded
