@@ -29,6 +29,7 @@ class UtteranceBatch(_Movable):
     ``text`` int64 ``[batch, text]`` of phoneme ids, ``text_lengths`` int64 ``[batch]``;
     ``mel`` float32 ``[batch, mels, frames]``, ``mel_lengths`` int64 ``[batch]``;
     ``speaker`` int64 ``[batch]``, an index into the corpus' sorted speakers; ``names`` are cut ids.
+    ``durations`` int64 ``[batch, text]``, frames of each id, when an alignment was given.
     """
 
     names: Sequence[str]
@@ -37,6 +38,7 @@ class UtteranceBatch(_Movable):
     mel: Tensor
     mel_lengths: Tensor
     speaker: Tensor
+    durations: Tensor | None = None
 
 
 @dataclass(frozen=True)

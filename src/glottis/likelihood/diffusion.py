@@ -388,8 +388,8 @@ def _dormand_prince(
             break
         h *= min(5.0, max(0.2, 0.9 * max(worst, 1e-10) ** -0.2)) if math.isfinite(worst) else 0.2
     raise InputError(
-        f"the likelihood's integrator stopped at time {t:.3g} of 1, at a step of {h:.1g}: raise the "
-        f"tolerance ({tolerance}), or train longer: the score is not smooth, or not finite"
+        f"the likelihood's integrator stopped at time {t:.3g} of 1, at a step of {h:.1g}: raise "
+        f"the tolerance ({tolerance}), or train longer: the score is not smooth, or not finite"
     )
 
 
