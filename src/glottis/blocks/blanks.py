@@ -24,6 +24,20 @@ def drop_blanks(text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return closed, counts
 
 
+def fold_blanks(durations: Tensor, text: Tensor, lengths: Tensor) -> Tensor:
+    """Durations of all ids to those of the ids that :func:`drop_blanks` keeps.
+
+    The frames of a pad go to the id before it, those of a pad at the start to the first kept one.
+    ``durations`` and ``text`` int64 ``[batch, text]`` -> int64 ``[batch, longest kept]``.
+    """
+    steps = torch.arange(text.shape[1], device=text.device)
+    inside = steps[None, :] < lengths[:, None]
+    kept = (text != PAD) & inside
+    owner = (kept.cumsum(1) - 1).clamp_min(0)
+    folded = torch.zeros_like(durations).scatter_add(1, owner, durations * inside)
+    return folded[:, : int(kept.sum(1).max())]
+
+
 def restore_blanks(durations: Tensor, kept: Tensor, text: Tensor) -> Tensor:
     """Durations of the kept ids back at their places in ``text``; pads last no frame.
 

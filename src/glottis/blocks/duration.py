@@ -38,6 +38,27 @@ class DurationPredictor(nn.Module):
 
 
 DurationLoss = Literal["gamma", "log"]
+Rounding = Literal["sums", "up"]
+
+
+def whole_frames(
+    log_durations: Tensor,
+    mask: Tensor,
+    length_scale: Tensor | float = 1.0,
+    rounding: Rounding = "sums",
+) -> Tensor:
+    """Predicted log frames ``[batch, text]`` -> whole frames, int64 ``[batch, text]``.
+
+    ``sums`` rounds running sums, so that errors do not add up; ``up`` rounds every token up, as the
+    authors of Glow-TTS do, which makes up for what their duration loss takes off. ``mask`` is bool
+    ``[batch, 1, text]``; ``length_scale`` multiplies frames before they are rounded.
+    """
+    frames = torch.exp(log_durations) * mask.squeeze(1) * length_scale
+    if rounding == "up":
+        return torch.ceil(frames).long()
+    ends = torch.floor(torch.cumsum(frames, dim=1) + 0.5)
+    starts = torch.nn.functional.pad(ends, (1, 0))[:, :-1]
+    return (ends - starts).long()
 
 
 def duration_loss(

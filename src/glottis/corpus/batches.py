@@ -28,8 +28,9 @@ class UtteranceBatch(_Movable):
 
     ``text`` int64 ``[batch, text]`` of phoneme ids, ``text_lengths`` int64 ``[batch]``;
     ``mel`` float32 ``[batch, mels, frames]``, ``mel_lengths`` int64 ``[batch]``;
-    ``speaker`` int64 ``[batch]``, an index into the corpus' sorted speakers; ``names`` are cut ids;
-    ``pitch`` float32 ``[batch, frames]`` in Hz, 0 where unvoiced, for models that use it.
+    ``speaker`` int64 ``[batch]``, an index into the corpus' sorted speakers; ``names`` are cut ids.
+    ``pitch`` float32 ``[batch, frames]`` in Hz, 0 where unvoiced, for models that use it;
+    ``durations`` int64 ``[batch, text]``, frames of each id, when an alignment was given.
     """
 
     names: Sequence[str]
@@ -39,6 +40,7 @@ class UtteranceBatch(_Movable):
     mel_lengths: Tensor
     speaker: Tensor
     pitch: Tensor | None = None
+    durations: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -258,12 +258,15 @@ class AffineCoupling(Layer):
     ``y1 = x1``, ``y2 = shift(x1) + exp(log_scale(x1)) * x2``. ``network(x1, mask, condition)``
     returns ``[batch, channels, time]``: the shift, then the log scale; or, when ``mean_only``, a
     shift of half the channels: the additive coupling, which keeps volumes (Dinh, Krueger & Bengio
-    2015, NICE).
+    2015, NICE). ``bounded_scale`` takes a second half ``r`` for the scale ``sigmoid(r + 2)``, which
+    cannot grow (Glow's released code).
     """
 
-    def __init__(self, network: nn.Module, mean_only: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, mean_only: bool = False, bounded_scale: bool = False
+    ) -> None:
         super().__init__()
-        self.network, self.mean_only = network, mean_only
+        self.network, self.mean_only, self.bounded_scale = network, mean_only, bounded_scale
 
     def call_and_ladj(
         self, x: Tensor, mask: Tensor, condition: Tensor | None = None
@@ -287,6 +290,8 @@ class AffineCoupling(Layer):
         if self.mean_only:
             return out, torch.zeros_like(out)
         shift, log_scale = _halves(out)
+        if self.bounded_scale:
+            log_scale = torch.log(1e-6 + torch.sigmoid(log_scale + 2))
         return shift, log_scale
 
 

@@ -21,6 +21,8 @@ from glottis.errors import InputError
 
 MODELS = {
     "glow_tts": ("glottis.models.glow_tts", "GlowTTS"),
+    "grad_tts": ("glottis.models.grad_tts", "GradTTS"),
+    "hifi_gan": ("glottis.models.hifi_gan", "HiFiGAN"),
     "vocos": ("glottis.models.vocos", "Vocos"),
 }
 

@@ -21,10 +21,16 @@ from glottis.alignment import coverage, diagonality, expand
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
 from glottis.blocks.convnext import ConvNeXtStack
-from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
+from glottis.blocks.duration import (
+    DurationLoss,
+    DurationPredictor,
+    Rounding,
+    duration_loss,
+    whole_frames,
+)
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
-from glottis.blocks.transformer import ConvolutionalPrenet, Transformer
+from glottis.blocks.text_encoder import TextEncoder
 from glottis.blocks.wavenet import GatedStack
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
@@ -60,7 +66,9 @@ class Config:
     know, which is what the flow is for. Needs ``align_on: mel``.
 
     ``unit_variance`` fixes the prior's scale to 1, as the released code does. ``squeeze`` frames
-    are stacked into channels before the flow. ``group`` is the size of the 1x1 convolutions.
+    are stacked into channels before the flow. ``group`` is the size of the 1x1 convolutions;
+    ``block_dilation`` is the factor from one layer of a coupling to the next, and
+    ``bounded_scale`` keeps a coupling's scales between 0 and 1.
     """
 
     blanks: bool = False
@@ -73,12 +81,14 @@ class Config:
     encoder_layers: int = 6
     encoder_kernel: int = 3
     encoder_dropout: float = 0.1
+    prenet: bool = True
     prenet_dropout: float = 0.5
     window: int = 4
     duration_channels: int = 256
     duration_dropout: float = 0.1
     duration_loss: DurationLoss = "gamma"
     duration_weight: float = 1.0
+    duration_rounding: Rounding = "sums"
     pitch: bool = False
     pitch_channels: int = 64
     pitch_weight: float = 0.1
@@ -93,7 +103,9 @@ class Config:
     block_channels: int = 192
     block_layers: int = 4
     block_kernel: int = 5
+    block_dilation: int = 1
     block_dropout: float = 0.05
+    bounded_scale: bool = False
     squeeze: int = 2
     group: int = 4
     mel: MelConfig = field(default_factory=MelConfig)
@@ -118,7 +130,7 @@ class Prior(NamedTuple):
     hidden: Tensor
 
 
-class Encoder(nn.Module):
+class Encoder(TextEncoder):
     """Phoneme ids to the prior and the durations.
 
     ``text`` int64 ``[batch, text]``, ``mask`` bool ``[batch, 1, text]``, ``speaker``
@@ -126,13 +138,9 @@ class Encoder(nn.Module):
     """
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
         channels = config.channels
-        self.embed = nn.Embedding(config.symbols, channels)
-        nn.init.normal_(self.embed.weight, std=channels**-0.5)
-        self.prenet = ConvolutionalPrenet(channels, dropout=config.prenet_dropout)
-        self.transformer = Transformer(
+        super().__init__(
+            config.symbols,
             channels,
             config.filter_channels,
             config.heads,
@@ -140,6 +148,8 @@ class Encoder(nn.Module):
             config.encoder_kernel,
             config.encoder_dropout,
             config.window,
+            config.prenet,
+            config.prenet_dropout,
         )
         self.mean = nn.Conv1d(channels, config.mel.mels, 1)
         self.log_scale = None if config.unit_variance else nn.Conv1d(channels, config.mel.mels, 1)
@@ -154,8 +164,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, text: Tensor, mask: Tensor, speaker: Tensor | None) -> Prior:
-        x = self.embed(text).transpose(1, 2) * math.sqrt(self.config.channels)
-        x = self.transformer(self.prenet(x, mask), mask)
+        x = self.features(text, mask)
         mean = self.mean(x).float() * mask
         log_scale = None if self.log_scale is None else self.log_scale(x).float() * mask
         if speaker is not None:
@@ -278,6 +287,7 @@ class CouplingNetwork(nn.Module):
             config.block_channels,
             config.block_kernel,
             config.block_layers,
+            config.block_dilation,
             condition_channels=config.speaker_channels
             if config.speakers > 1 or config.pitch
             else 0,
@@ -309,7 +319,8 @@ class Decoder(nn.Module):
             InvertibleConv1x1(channels, config.group) for _ in range(config.blocks)
         )
         self.couplings = nn.ModuleList(
-            AffineCoupling(CouplingNetwork(config)) for _ in range(config.blocks)
+            AffineCoupling(CouplingNetwork(config), bounded_scale=config.bounded_scale)
+            for _ in range(config.blocks)
         )
 
     @property
@@ -506,11 +517,8 @@ class GlowTTS(nn.Module):
     def predict_durations(
         self, log_durations: Tensor, text_mask: Tensor, length_scale: Tensor | float
     ) -> Tensor:
-        """Whole frames ``[batch, text]``: rounded running sums, so that errors do not add up."""
-        frames = torch.exp(log_durations) * text_mask.squeeze(1) * length_scale
-        ends = torch.floor(torch.cumsum(frames, dim=1) + 0.5)
-        starts = torch.nn.functional.pad(ends, (1, 0))[:, :-1]
-        return (ends - starts).long()
+        """Whole frames ``[batch, text]``; see :func:`~glottis.blocks.duration.whole_frames`."""
+        return whole_frames(log_durations, text_mask, length_scale, self.config.duration_rounding)
 
     @torch.no_grad()
     def synthesize(
