@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from glottis.audio.mel import MelConfig
+from glottis.blocks.pitch import pitch_log_density
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.models.glow_tts import Config, GlowTTS, pitch_log_density
+from glottis.models.glow_tts import Config, GlowTTS
 
 MEL = MelConfig(mels=8)
 BEFORE_PITCH = ("names", "text", "text_lengths", "mel", "mel_lengths", "speaker")

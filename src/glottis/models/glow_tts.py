@@ -30,6 +30,7 @@ from glottis.blocks.duration import (
 )
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
+from glottis.blocks.pitch import PITCH_BELLS, PitchPredictor, pitch_bells, pitch_log_density
 from glottis.blocks.text_encoder import TextEncoder
 from glottis.blocks.wavenet import GatedStack
 from glottis.corpus.batches import UtteranceBatch
@@ -172,64 +173,6 @@ class Encoder(TextEncoder):
         mel_mean = None if self.mel_mean is None else self.mel_mean(x).float() * mask
         # Durations learn from the text's features but do not shape them (section 3.1).
         return Prior(mean, log_scale, self.durations(x.detach(), mask), mel_mean, x)
-
-
-class PitchPredictor(nn.Module):
-    """Hidden text and durations to pitch, frame by frame.
-
-    ``hidden`` ``[batch, channels, text]``, ``durations`` int64 ``[batch, text]``, ``mask`` bool
-    ``[batch, 1, frames]`` -> the median of the logarithm of the fundamental frequency in Hz and the
-    logit of voicing, both ``[batch, frames]``.
-    """
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.start = nn.Conv1d(channels, hidden, 1)
-        self.stack = GatedStack(hidden, 5, 4, dilation_rate=2)
-        self.end = nn.Conv1d(hidden, 2, 1)
-
-    def forward(self, hidden: Tensor, durations: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x = expand(self.start(hidden), durations, mask.shape[2]) * mask
-        deviation, voicing = self.end(self.stack(x, mask)).float().split([1, 1], dim=1)
-        # About a speaking voice, so that half precision keeps its digits for the tune.
-        return deviation.squeeze(1) + math.log(180.0), voicing.squeeze(1)
-
-
-def pitch_log_density(
-    predicted: Tensor,
-    voicing: Tensor,
-    log_pitch: Tensor,
-    voiced: Tensor,
-    mask: Tensor,
-    scale: float = 0.1,
-) -> Tensor:
-    """``log p(pitch | text)``: Bernoulli voicing, and where voiced a Laplace density of log Hz.
-
-    Trackers err by octaves, which heavy tails forgive. ``predicted``, ``voicing`` as
-    :class:`PitchPredictor` gives them; ``log_pitch`` and ``voiced`` (0 or 1) ``[batch, frames]``;
-    ``mask`` bool ``[batch, frames]`` -> ``[batch]``, nats.
-    """
-    signed = torch.where(voiced > 0, voicing, -voicing)
-    density = -(log_pitch - predicted).abs() / scale - math.log(2 * scale)
-    total = nn.functional.logsigmoid(signed) + torch.where(voiced > 0, density, 0.0)
-    return torch.where(mask, total, 0.0).sum(1)
-
-
-PITCH_BELLS = 36
-
-
-def pitch_bells(log_pitch: Tensor, voiced: Tensor) -> Tensor:
-    """Pitch as networks can use it: bells a tenth of an octave apart from 55 Hz, and voicing.
-
-    One product can then place harmonics, whose channels are no smooth function of pitch.
-    ``log_pitch`` ``[batch, frames]`` in log Hz, ``voiced`` ``[batch, frames]`` between 0 and 1 ->
-    ``[batch, PITCH_BELLS + 1, frames]``.
-    """
-    width = 0.1 * math.log(2.0)
-    centres = math.log(55.0) + width * torch.arange(PITCH_BELLS, device=log_pitch.device)
-    distance = (log_pitch[:, None] - centres[:, None]) / width
-    bells = torch.exp(-0.5 * distance.square()) * voiced[:, None]
-    return torch.cat([bells, voiced[:, None]], dim=1)
 
 
 class PitchCondition(nn.Module):
@@ -448,7 +391,9 @@ class GlowTTS(nn.Module):
             error = 0.5 * ((mel - regression).square() + math.log(2 * math.pi))
             regression_likelihood = -(error * mask).sum((1, 2))
         if self.pitch_predictor is not None and log_pitch is not None and voiced is not None:
-            predicted, voicing = self.pitch_predictor(prior.hidden, durations, mask)
+            predicted, voicing = self.pitch_predictor(
+                expand(prior.hidden, durations, mask.shape[2]), mask
+            )
             pitch_likelihood = pitch_log_density(
                 predicted, voicing, log_pitch, voiced, mask.squeeze(1)
             )
@@ -579,7 +524,9 @@ class GlowTTS(nn.Module):
         """Latents to log-mels, with pitch as predicted."""
         log_pitch = voiced = None
         if self.pitch_predictor is not None:
-            log_pitch, voicing = self.pitch_predictor(prior.hidden, durations, mask)
+            log_pitch, voicing = self.pitch_predictor(
+                expand(prior.hidden, durations, mask.shape[2]), mask
+            )
             # Steep, so that it is almost always nearly 0 or 1 as in training, but without a jump.
             voiced = torch.sigmoid(4.0 * voicing)
         condition = self._condition(speaker, log_pitch, voiced)

@@ -1,0 +1,71 @@
+"""Pitch from text, its likelihood, and pitch as a network's input.
+
+A model that is told the pitch of each frame has to predict it when it speaks, as FastPitch does
+(Lancucki 2021), here for each frame instead of each phoneme.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from glottis.blocks.wavenet import GatedStack
+
+
+class PitchPredictor(nn.Module):
+    """Hidden text, each token held for its frames, to pitch.
+
+    ``hidden`` ``[batch, channels, frames]``, ``mask`` bool ``[batch, 1, frames]`` -> the median of the logarithm of the fundamental frequency in Hz and the
+    logit of voicing, both ``[batch, frames]``.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.start = nn.Conv1d(channels, hidden, 1)
+        self.stack = GatedStack(hidden, 5, 4, dilation_rate=2)
+        self.end = nn.Conv1d(hidden, 2, 1)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.start(hidden) * mask
+        deviation, voicing = self.end(self.stack(x, mask)).float().split([1, 1], dim=1)
+        # About a speaking voice, so that half precision keeps its digits for the tune.
+        return deviation.squeeze(1) + math.log(180.0), voicing.squeeze(1)
+
+
+def pitch_log_density(
+    predicted: Tensor,
+    voicing: Tensor,
+    log_pitch: Tensor,
+    voiced: Tensor,
+    mask: Tensor,
+    scale: float = 0.1,
+) -> Tensor:
+    """``log p(pitch | text)``: Bernoulli voicing, and where voiced a Laplace density of log Hz.
+
+    Trackers err by octaves, which heavy tails forgive. ``predicted``, ``voicing`` as
+    :class:`PitchPredictor` gives them; ``log_pitch`` and ``voiced`` (0 or 1) ``[batch, frames]``;
+    ``mask`` bool ``[batch, frames]`` -> ``[batch]``, nats.
+    """
+    signed = torch.where(voiced > 0, voicing, -voicing)
+    density = -(log_pitch - predicted).abs() / scale - math.log(2 * scale)
+    total = nn.functional.logsigmoid(signed) + torch.where(voiced > 0, density, 0.0)
+    return torch.where(mask, total, 0.0).sum(1)
+
+
+PITCH_BELLS = 36
+
+
+def pitch_bells(log_pitch: Tensor, voiced: Tensor) -> Tensor:
+    """Pitch as networks can use it: bells a tenth of an octave apart from 55 Hz, and voicing.
+
+    One product can then place harmonics, whose channels are no smooth function of pitch.
+    ``log_pitch`` ``[batch, frames]`` in log Hz, ``voiced`` ``[batch, frames]`` between 0 and 1 ->
+    ``[batch, PITCH_BELLS + 1, frames]``.
+    """
+    width = 0.1 * math.log(2.0)
+    centres = math.log(55.0) + width * torch.arange(PITCH_BELLS, device=log_pitch.device)
+    distance = (log_pitch[:, None] - centres[:, None]) / width
+    bells = torch.exp(-0.5 * distance.square()) * voiced[:, None]
+    return torch.cat([bells, voiced[:, None]], dim=1)
