@@ -17,8 +17,9 @@ from glottis.blocks.wavenet import GatedStack
 class PitchPredictor(nn.Module):
     """Hidden text, each token held for its frames, to pitch.
 
-    ``hidden`` ``[batch, channels, frames]``, ``mask`` bool ``[batch, 1, frames]`` -> the median of the logarithm of the fundamental frequency in Hz and the
-    logit of voicing, both ``[batch, frames]``.
+    ``hidden`` ``[batch, channels, frames]``, ``mask`` bool ``[batch, 1, frames]`` -> the median of
+    the logarithm of the fundamental frequency in Hz and the logit of voicing, both
+    ``[batch, frames]``.
     """
 
     def __init__(self, channels: int, hidden: int) -> None:
