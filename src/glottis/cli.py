@@ -328,6 +328,7 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(help="The run folder of an acoustic model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The voice file, NAME.onnx.")],
+    settings: Settings = None,
     vocoder: Annotated[
         Path | None, typer.Option("--vocoder", help="The run folder of a vocoder.")
     ] = None,
@@ -341,14 +342,24 @@ def export(
         str | None, typer.Option("--license", help="What the voice may be used for.")
     ] = None,
 ) -> None:
-    """Export a trained run as one voice file, checked against torch before it is written."""
+    """Export a trained run as one voice file, checked against torch before it is written.
+
+    KEY=VALUE changes what of the network can still be chosen: n_timesteps=4 solver=dpm2 of
+    Grad-TTS.
+    """
     choices: dict[str, Storage] = {"float32": "float32", "float16": "float16", "int8": "int8"}
     if weights not in choices:
         raise InputError(f"--weights does not take {weights!r}. Choices: {', '.join(choices)}")
     from glottis.export import export_voice
 
     path = export_voice(
-        run, output, vocoder=vocoder, weights=choices[weights], name=name, license=license
+        run,
+        output,
+        vocoder=vocoder,
+        weights=choices[weights],
+        name=name,
+        license=license,
+        settings=settings or [],
     )
     print(path)
 

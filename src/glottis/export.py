@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import glottis
-from glottis.config import build
+from glottis.config import build, override
 from glottis.errors import InputError
 from glottis.files import replacing
 from glottis.text.symbols import DEFAULT, NUM_SYMBOLS
@@ -46,6 +46,7 @@ def export_voice(
     name: str | None = None,
     license: str | None = None,
     noise_scale: float = 0.667,
+    settings: Sequence[str] = (),
 ) -> Path:
     """Write ``out`` (``NAME.onnx``) and ``NAME.onnx.json`` from run folders.
 
@@ -58,6 +59,8 @@ def export_voice(
         name: the voice's name; the file's when left out.
         license: what the voice may be used for, shown by ``glottis voices``.
         noise_scale: default temperature.
+        settings: ``key=value`` words over the run's network settings, for what can still be chosen
+            after training: ``n_timesteps=4 solver=dpm2`` of Grad-TTS.
 
     Returns:
         ``out``.
@@ -70,7 +73,7 @@ def export_voice(
         raise InputError(f"a voice file ends in .onnx, not {out.name!r}; try -o {out.stem}.onnx")
     if weights not in ("float32", "float16", "int8"):
         raise InputError(f"weights takes float32, float16 or int8, not {weights!r}")
-    acoustic, facts = load_run(run)
+    acoustic, facts = load_run(run, settings)
     if vocoder is None:
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")
     decoder, decoder_facts = load_run(vocoder)
@@ -92,8 +95,10 @@ def export_voice(
     return out
 
 
-def load_run(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run folder with its averaged weights, in evaluation mode, and ``run.json``.
+
+    ``settings`` are ``key=value`` words over the network's.
 
     Raises:
         InputError: the folder is not a run, has no weights yet, or they do not fit.
@@ -113,7 +118,8 @@ def load_run(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{run} has no weights yet: train until its first checkpoint")
     network, config_class = model_class(facts["model"])
-    model = network(build(config_class, facts["network"], f"{run}/run.json: network"))
+    values = override(facts["network"], settings)
+    model = network(build(config_class, values, f"{run}/run.json: network"))
     try:
         weights = load_file(path)
         model.load_state_dict(weights)
