@@ -324,6 +324,25 @@ def train(
     print(run(recipe, data, settings or [], out))
 
 
+@app.command(name="import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A checkpoint of the model's own authors.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="glow_tts, grad_tts or hifi_gan.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The run folder to make.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Their config.json or params.py; beside SOURCE by default."),
+    ] = None,
+) -> None:
+    """Turn a checkpoint of Glow-TTS', Grad-TTS' or HiFi-GAN's authors into a run folder.
+
+    Nothing in it is executed. A vocoder can be used with 'export --vocoder'.
+    """
+    from glottis.models.originals import import_original
+
+    print(import_original(source, model, output, config))
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="The run folder of an acoustic model.")],

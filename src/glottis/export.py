@@ -74,6 +74,12 @@ def export_voice(
     if weights not in ("float32", "float16", "int8"):
         raise InputError(f"weights takes float32, float16 or int8, not {weights!r}")
     acoustic, facts = load_run(run, settings)
+    if "original" in facts:
+        raise InputError(
+            f"{run} was imported and reads the symbols of its authors' text front end, which a "
+            "voice file does not have; train a model of your own, or start it from these weights "
+            "with initialize="
+        )
     if vocoder is None:
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")
     decoder, decoder_facts = load_run(vocoder)
