@@ -324,10 +324,30 @@ def train(
     print(run(recipe, data, settings or [], out))
 
 
+@app.command(name="import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A checkpoint of the model's own authors.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="glow_tts, grad_tts or hifi_gan.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The run folder to make.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Their config.json or params.py; beside SOURCE by default."),
+    ] = None,
+) -> None:
+    """Turn a checkpoint of Glow-TTS', Grad-TTS' or HiFi-GAN's authors into a run folder.
+
+    Nothing in it is executed. A vocoder can be used with 'export --vocoder'.
+    """
+    from glottis.models.originals import import_original
+
+    print(import_original(source, model, output, config))
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="The run folder of an acoustic model.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The voice file, NAME.onnx.")],
+    settings: Settings = None,
     vocoder: Annotated[
         Path | None, typer.Option("--vocoder", help="The run folder of a vocoder.")
     ] = None,
@@ -345,7 +365,11 @@ def export(
         typer.Option("--temperature", help="How much chance the voice speaks with by default."),
     ] = 0.667,
 ) -> None:
-    """Export a trained run as one voice file, checked against torch before it is written."""
+    """Export a trained run as one voice file, checked against torch before it is written.
+
+    KEY=VALUE changes what of the network can still be chosen: n_timesteps=4 solver=dpm2 of
+    Grad-TTS.
+    """
     choices: dict[str, Storage] = {"float32": "float32", "float16": "float16", "int8": "int8"}
     if weights not in choices:
         raise InputError(f"--weights does not take {weights!r}. Choices: {', '.join(choices)}")
@@ -359,6 +383,7 @@ def export(
         name=name,
         license=license,
         noise_scale=temperature,
+        settings=settings or [],
     )
     print(path)
 

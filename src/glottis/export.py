@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import glottis
-from glottis.config import build
+from glottis.config import build, override
 from glottis.errors import InputError
 from glottis.files import replacing
 from glottis.text.symbols import DEFAULT, NUM_SYMBOLS
@@ -52,6 +52,7 @@ def export_voice(
     name: str | None = None,
     license: str | None = None,
     noise_scale: float = 0.667,
+    settings: Sequence[str] = (),
 ) -> Path:
     """Write ``out`` (``NAME.onnx``) and ``NAME.onnx.json`` from run folders.
 
@@ -64,6 +65,8 @@ def export_voice(
         name: the voice's name; the file's when left out.
         license: what the voice may be used for, shown by ``glottis voices``.
         noise_scale: default temperature.
+        settings: ``key=value`` words over the run's network settings, for what can still be chosen
+            after training: ``n_timesteps=4 solver=dpm2`` of Grad-TTS.
 
     Returns:
         ``out``.
@@ -78,7 +81,13 @@ def export_voice(
         raise InputError(f"weights takes float32, float16 or int8, not {weights!r}")
     if not 0 <= noise_scale < np.inf:
         raise InputError(f"the temperature must be at least 0, not {noise_scale}")
-    acoustic, facts = load_run(run)
+    acoustic, facts = load_run(run, settings)
+    if "original" in facts:
+        raise InputError(
+            f"{run} was imported and reads the symbols of its authors' text front end, which a "
+            "voice file does not have; train a model of your own, or start it from these weights "
+            "with initialize="
+        )
     if vocoder is None:
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")
     decoder, decoder_facts = load_run(vocoder)
@@ -100,8 +109,10 @@ def export_voice(
     return out
 
 
-def load_run(run: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a run folder with its averaged weights, in evaluation mode, and ``run.json``.
+
+    ``settings`` are ``key=value`` words over the network's.
 
     Raises:
         InputError: the folder is not a run, has no weights yet, or they do not fit.
@@ -121,7 +132,8 @@ def load_run(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{run} has no weights yet: train until its first checkpoint")
     network, config_class = model_class(facts["model"])
-    model = network(build(config_class, facts["network"], f"{run}/run.json: network"))
+    values = override(facts["network"], settings)
+    model = network(build(config_class, values, f"{run}/run.json: network"))
     try:
         weights = load_file(path)
         model.load_state_dict(weights)

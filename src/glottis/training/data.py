@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -25,6 +25,7 @@ from glottis.corpus.prepared import Split
 from glottis.errors import InputError
 from glottis.text.symbols import Symbols
 from glottis.training.config import TrainingConfig
+from glottis.training.durations import durations_of
 
 Position = tuple[int, int]
 """Epoch and batch within it."""
@@ -38,6 +39,7 @@ class Batches(IterableDataset):
         split: ``"train"`` or ``"test"``.
         kind: ``"utterances"`` or ``"windows"``.
         config: batch sizes and the seed.
+        durations: frames of every phoneme id, by cut, when they are given.
         start: the first position to give.
     """
 
@@ -49,6 +51,7 @@ class Batches(IterableDataset):
         config: TrainingConfig,
         *,
         symbols: Symbols | None = None,
+        durations: Mapping[str, Sequence[int]] | None = None,
         start: Position = (0, 0),
         once: bool = False,
     ) -> None:
@@ -56,7 +59,7 @@ class Batches(IterableDataset):
         if kind not in ("utterances", "windows"):
             raise ValueError(f"kind must be 'utterances' or 'windows', not {kind!r}")
         self.corpus, self.split, self.kind, self.config = corpus, split, kind, config
-        self.symbols = symbols
+        self.symbols, self.durations = symbols, durations
         self.start, self.once = start, once
         self.speakers = {name: index for index, name in enumerate(corpus.speakers)}
 
@@ -108,12 +111,20 @@ class Batches(IterableDataset):
         if self.kind == "windows":
             return self._windows(list(cuts), names, speaker, epoch)
         assert self.symbols is not None
-        text, text_lengths = pad(
-            [torch.tensor(self.symbols.ids(cut.supervisions[0].custom["phonemes"])) for cut in cuts]
-        )
+        ids = [self.symbols.ids(cut.supervisions[0].custom["phonemes"]) for cut in cuts]
+        text, text_lengths = pad([torch.tensor(row) for row in ids])
         mel, mel_lengths = pad([torch.from_numpy(load_mel(cut)) for cut in cuts])
         pitch, _ = pad([torch.from_numpy(load_pitch(cut)) for cut in cuts])
-        return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker, pitch)
+        durations = None
+        if self.durations is not None:
+            rows = [
+                torch.tensor(durations_of(name, len(row), self.durations))
+                for name, row in zip(names, ids, strict=True)
+            ]
+            durations, _ = pad(rows)
+        return UtteranceBatch(
+            names, text, text_lengths, mel, mel_lengths, speaker, pitch, durations
+        )
 
     def _windows(
         self, cuts: list[Any], names: list[str], speaker: torch.Tensor, epoch: int
@@ -144,10 +155,16 @@ class Data(lightning.LightningDataModule):
     """Training and held-out batches of one kind for Lightning's Trainer."""
 
     def __init__(
-        self, corpus: Prepared, kind: str, config: TrainingConfig, symbols: Symbols | None
+        self,
+        corpus: Prepared,
+        kind: str,
+        config: TrainingConfig,
+        symbols: Symbols | None,
+        durations: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.corpus, self.kind, self.config, self.symbols = corpus, kind, config, symbols
+        self.durations = durations
         self.start: Position = (0, 0)
 
     def train_dataloader(self) -> DataLoader:
@@ -163,6 +180,7 @@ class Data(lightning.LightningDataModule):
             self.kind,
             self.config,
             symbols=self.symbols,
+            durations=self.durations,
             start=(0, 0) if once else self.start,
             once=once,
         )

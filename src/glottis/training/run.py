@@ -107,6 +107,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     from glottis.text.symbols import DEFAULT
     from glottis.training.callbacks import Checkpoints, Pictures, Progress
     from glottis.training.data import Data
+    from glottis.training.durations import read_durations
     from glottis.training.task import Task
 
     config = recipe.training
@@ -125,11 +126,12 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     model = network(build(config_class, values, f"{recipe.model} network"))
     if config.initialize:
         load_weights(model, Path(config.initialize))
-    _describe(folder, recipe, corpus, as_dict(model.config))
+    _describe(folder, recipe, corpus, model.config)
     _log_to(folder / "train.log")
 
     task = Task(model, config)
-    module = Data(corpus, network.batches, config, DEFAULT)
+    durations = read_durations(Path(config.durations)) if config.durations else None
+    module = Data(corpus, network.batches, config, DEFAULT, durations)
     state = folder / "state.ckpt"
     if state.exists():
         saved = torch.load(state, map_location="cpu", weights_only=True)["glottis"]
@@ -238,11 +240,11 @@ def _fits(model: Any, own: dict[str, Any], name: str, value: Any) -> bool:
     return parametrize.is_parametrized(owner, leaf) and getattr(owner, leaf).shape == value.shape
 
 
-def _describe(folder: Path, recipe: Recipe, corpus: Any, network: dict[str, Any]) -> None:
+def _describe(folder: Path, recipe: Recipe, corpus: Any, network: Any) -> None:
     """Write recipe.yaml and run.json, refusing a folder that holds another network."""
     facts = {
         "model": recipe.model,
-        "network": network,
+        "network": as_dict(network),
         "data": [str(path) for path in corpus.dirs],
         "speakers": corpus.speakers,
         "languages": corpus.languages,
@@ -251,6 +253,10 @@ def _describe(folder: Path, recipe: Recipe, corpus: Any, network: dict[str, Any]
     path = folder / "run.json"
     if path.exists() and (folder / "state.ckpt").exists():
         before = json.loads(path.read_text(encoding="utf-8"))
+        if before["model"] == recipe.model:
+            # A setting that was added since has its default there.
+            known = build(type(network), before["network"], f"{path}: network")
+            before["network"] = json.loads(json.dumps(as_dict(known)))
         for key in ("model", "network", "speakers"):
             if before[key] != json.loads(json.dumps(facts[key])):
                 raise InputError(
