@@ -225,43 +225,129 @@ def _add(a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _soft(log_prob, low, high, forward, backward, posterior):  # type: ignore[no-untyped-def]
-    """Any layout, ``log_prob[token, frame]``; frames belong to tokens from ``low`` to ``high``."""
+def _forwards(log_prob, optional, low, high, forward):  # type: ignore[no-untyped-def]
+    """``forward[frame, token]``, the log-sum over ways that end there; gives the total.
+
+    Any layout, ``log_prob[token, frame]``; frames belong to tokens from ``low`` to ``high``.
+    """
     tokens, frames = log_prob.shape
     for frame in range(frames):
+        # The ways in from earlier tokens; at first from before the first token.
+        enter = 0.0 if frame == 0 else -np.inf
         for token in range(tokens):
-            if not (log_prob[token, frame] < np.inf):
+            here = log_prob[token, frame]
+            if not (here < np.inf):
                 return np.nan
-            forward[frame, token] = -np.inf
-    forward[0, 0] = log_prob[0, 0]
-    for frame in range(1, frames):
-        for token in range(low[frame], high[frame]):
-            into = forward[frame - 1, token]
-            if token > 0:
-                into = _add(into, forward[frame - 1, token - 1])
-            forward[frame, token] = log_prob[token, frame] + into
-    total = forward[frames - 1, tokens - 1]
+            stay = forward[frame - 1, token] if frame > 0 else -np.inf
+            into = _add(stay, enter)
+            inside = low[frame] <= token < high[frame]
+            forward[frame, token] = here + into if inside else -np.inf
+            enter = into if optional[token] else stay
+    total = -np.inf
+    for token in range(tokens - 1, -1, -1):
+        total = _add(total, forward[frames - 1, token])
+        if not optional[token]:
+            break
+    return total
+
+
+@compiled
+def _after(log_prob, optional, low, high, frame, later, now):  # type: ignore[no-untyped-def]
+    """``now[token]``, the log-sum over ways from ``frame`` on, after ``later`` one frame on.
+
+    ``later`` gains the scores of the frame that it is for.
+    """
+    tokens, frames = log_prob.shape
+    leave = -np.inf
+    if frame == frames - 1:
+        leave = 0.0
+        for token in range(tokens - 1, -1, -1):
+            now[token] = leave
+            leave = leave if optional[token] else -np.inf
+        return
+    for token in range(tokens - 1, -1, -1):
+        inside = low[frame + 1] <= token < high[frame + 1]
+        onward = later[token] + log_prob[token, frame + 1] if inside else -np.inf
+        later[token] = onward
+        now[token] = _add(onward, leave)
+        leave = now[token] if optional[token] else onward
+
+
+@compiled
+def _soft(log_prob, optional, low, high, forward, backward, posterior):  # type: ignore[no-untyped-def]
+    """One item: gives the total and fills ``posterior[token, frame]``."""
+    tokens, frames = log_prob.shape
+    total = _forwards(log_prob, optional, low, high, forward)
     if not total > -np.inf:
         return total
     later, now = backward[0], backward[1]
-    later[:] = -np.inf
-    later[tokens - 1] = 0.0
-    posterior[tokens - 1, frames - 1] = 1.0
-    for frame in range(frames - 2, -1, -1):
-        # From here ``later`` holds the cells of the next frame, its own scores included.
+    for frame in range(frames - 1, -1, -1):
+        _after(log_prob, optional, low, high, frame, later, now)
         for token in range(tokens):
-            inside = low[frame + 1] <= token < high[frame + 1]
-            later[token] = later[token] + log_prob[token, frame + 1] if inside else -np.inf
-        for token in range(tokens):
-            onward = later[token]
-            if token + 1 < tokens:
-                onward = _add(onward, later[token + 1])
-            now[token] = onward
-            through = forward[frame, token] + onward - total
+            through = forward[frame, token] + now[token] - total
             if through > -700.0:
                 posterior[token, frame] = np.exp(through)
         later, now = now, later
     return total
+
+
+@compiled
+def _mean(a, mean_a, b, mean_b, both):  # type: ignore[no-untyped-def]
+    """The mean of two groups of ways with log-sums ``a`` and ``b``, together ``both``."""
+    if not both > -np.inf:
+        return 0.0
+    share = np.exp(b - both)
+    return mean_a + share * (mean_b - mean_a)
+
+
+@compiled
+def _covariance(  # type: ignore[no-untyped-def]
+    log_prob, along, optional, low, high, forward, backward, before, after, found
+):
+    """One item: ``found[token, frame]`` is the covariance of a visit with the sum of ``along``.
+
+    ``before[frame, token]`` is the mean of that sum over ways that end in the cell, ``after`` over
+    ways that leave it.
+    """
+    tokens, frames = log_prob.shape
+    total = _forwards(log_prob, optional, low, high, forward)
+    for frame in range(frames):
+        enter, entering = (0.0 if frame == 0 else -np.inf), 0.0
+        for token in range(tokens):
+            stay = forward[frame - 1, token] if frame > 0 else -np.inf
+            staying = before[frame - 1, token] if frame > 0 else 0.0
+            into = _add(stay, enter)
+            mean = _mean(stay, staying, enter, entering, into)
+            before[frame, token] = mean + along[token, frame]
+            enter, entering = (into, mean) if optional[token] else (stay, staying)
+    mean, ending = 0.0, -np.inf
+    for token in range(tokens - 1, -1, -1):
+        both = _add(ending, forward[frames - 1, token])
+        here = before[frames - 1, token]
+        mean = _mean(ending, mean, forward[frames - 1, token], here, both)
+        ending = both
+        if not optional[token]:
+            break
+    later, now = backward[0], backward[1]
+    on, means = after[0], after[1]
+    for frame in range(frames - 1, -1, -1):
+        _after(log_prob, optional, low, high, frame, later, now)
+        leave, leaving = -np.inf, 0.0
+        for token in range(tokens - 1, -1, -1):
+            means[token] = 0.0
+            if frame < frames - 1:
+                staying = on[token] + along[token, frame + 1]
+                means[token] = _mean(later[token], staying, leave, leaving, now[token])
+                if optional[token]:
+                    leave, leaving = now[token], means[token]
+                else:
+                    leave, leaving = later[token], staying
+            through = forward[frame, token] + now[token] - total
+            if through > -700.0:
+                whole = before[frame, token] + means[token]
+                found[token, frame] = np.exp(through) * (whole - mean)
+        later, now = now, later
+        on, means = means, on
 
 
 @lru_cache(maxsize=1)
@@ -355,10 +441,32 @@ def search_blocks(
     return durations, score
 
 
+def _each(
+    log_prob: NDArray[np.floating],
+    text_lengths: NDArray[np.int64],
+    frame_lengths: NDArray[np.int64],
+    optional: NDArray[np.bool_] | None,
+    band: float | None,
+    threads: int,
+    one: Callable[..., None],
+) -> None:
+    """``one(item, cells, optional, low, high)`` for every batch item, cut to its lengths."""
+
+    def work(items: range) -> None:
+        for item in items:
+            tokens, frames = int(text_lengths[item]), int(frame_lengths[item])
+            skips = np.zeros(tokens, bool) if optional is None else optional[item, :tokens]
+            limits = allowed(tokens, frames, band, optional is not None)
+            one(item, log_prob[item, :tokens, :frames], np.ascontiguousarray(skips), *limits)
+
+    _share(work, log_prob.shape[0], log_prob.size, threads)
+
+
 def soft(
     log_prob: NDArray[np.floating],
     text_lengths: NDArray[np.int64],
     frame_lengths: NDArray[np.int64],
+    optional: NDArray[np.bool_] | None = None,
     band: float | None = None,
     threads: int = 1,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -367,22 +475,39 @@ def soft(
     Memory beside the result: eight bytes for every frame and token of one batch item a thread.
     """
     log_prob = _single_or_double(log_prob)
-    batch = log_prob.shape[0]
-    total = np.empty(batch, dtype=np.float64)
+    total = np.empty(log_prob.shape[0], dtype=np.float64)
     posterior = np.zeros(log_prob.shape, dtype=np.float64)
 
-    def work(items: range) -> None:
-        for item in items:
-            tokens, frames = int(text_lengths[item]), int(frame_lengths[item])
-            low, high = allowed(tokens, frames, band)
-            total[item] = _soft(
-                log_prob[item, :tokens, :frames],
-                low,
-                high,
-                np.empty((frames, tokens)),
-                np.empty((2, tokens)),
-                posterior[item],
-            )
+    def one(item: int, cells: Any, *rest: Any) -> None:
+        tokens, frames = cells.shape
+        scratch = np.empty((frames, tokens)), np.empty((2, tokens))
+        total[item] = _soft(cells, *rest, *scratch, posterior[item])
 
-    _share(work, batch, log_prob.size, threads)
+    _each(log_prob, text_lengths, frame_lengths, optional, band, threads, one)
     return total, posterior
+
+
+def covariance(
+    log_prob: NDArray[np.floating],
+    direction: NDArray[np.floating],
+    text_lengths: NDArray[np.int64],
+    frame_lengths: NDArray[np.int64],
+    optional: NDArray[np.bool_] | None = None,
+    band: float | None = None,
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """As :func:`glottis.kernels.mas_reference.covariance`.
+
+    Memory beside the result: 16 bytes for every frame and token of one batch item a thread.
+    """
+    log_prob, direction = _single_or_double(log_prob), _single_or_double(direction)
+    found = np.zeros(log_prob.shape, dtype=np.float64)
+
+    def one(item: int, cells: Any, *rest: Any) -> None:
+        tokens, frames = cells.shape
+        along = direction[item, :tokens, :frames]
+        scratch = [np.empty(shape) for shape in ((frames, tokens), (2, tokens)) * 2]
+        _covariance(cells, along, *rest, *scratch, found[item])
+
+    _each(log_prob, text_lengths, frame_lengths, optional, band, threads, one)
+    return found
