@@ -68,8 +68,8 @@ def mas(
     Args:
         log_prob: ``[batch, text, frames]``, numpy or torch, any floating type, device and strides.
             It is never modified and takes no part in gradients. -inf forbids a cell. What lies
-            outside the lengths, NaN included, is not looked at. The search is fastest when the text
-            axis lies next to itself in memory (a transposed view of ``[batch, frames, text]``).
+            outside the lengths, NaN included, is not looked at. Fastest when contiguous; a
+            transposed view of ``[batch, frames, text]`` is read as it is, too, any other copied.
         text_lengths: integers ``[batch]``, tokens in each item; all of them when None.
         frame_lengths: integers ``[batch]``, frames in each item; all of them when None.
         optional: bool ``[batch, text]``, true where a token may be left out with duration zero
@@ -158,7 +158,7 @@ def mas_blocks(
             within reach only: from ``max(0, tokens - frames + j)`` at its first frame ``j`` up to
             ``min(j, tokens - 1)`` at its last.
         tokens, frames: the lengths; the blocks hold ``frames`` frames in all.
-        kind: as for :func:`mas`. Beside the blocks ``numba`` keeps one byte a token and frame.
+        kind: as for :func:`mas`. Beside the blocks ``numba`` keeps one bit a token and frame.
 
     Raises:
         InputError: as :func:`mas`, naming batch item 0.
