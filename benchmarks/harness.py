@@ -50,7 +50,7 @@ def version(distribution: str) -> str:
 
 
 def machine(threads: int | None = None) -> str:
-    """Processor, cores and the threads used; nothing else."""
+    """Processor, cores and the threads used, and whether others were busy on it."""
     model = platform.processor() or platform.machine()
     try:
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
@@ -59,7 +59,8 @@ def machine(threads: int | None = None) -> str:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     used = "" if threads is None else f", {threads} thread" + "s" * (threads != 1)
-    return f"{model}, {cores} cores{used}"
+    busy = ", busy" if os.getloadavg()[0] > (cores or 1) else ""
+    return f"{model}, {cores} cores{used}{busy}"
 
 
 def best_times(

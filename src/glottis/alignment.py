@@ -35,7 +35,7 @@ def align(
         generator: draws that noise.
         block: None makes the whole lattice first, ``[batch, text, frames]``. A number makes and
             searches it in blocks of so many frames, one item after another: beside one block only
-            one byte a token and frame of a single item is held. Not with noise.
+            one bit a token and frame of a single item is held. Not with noise.
 
     Raises:
         InputError: as :func:`glottis.kernels.mas`, and for noise that is negative or with blocks.

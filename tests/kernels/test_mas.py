@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glottis.kernels import choice, mas, search
+from glottis.kernels import choice, mas, mas_blocks, mas_with_score, search
 
 KINDS = search.available()
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -323,3 +323,52 @@ def test_it_runs_where_no_compiled_code_can_be_kept(tmp_path: object) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ)
     )
     assert result.stdout.strip() == "[[1, 2]]", result.stderr
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    text=st.sampled_from([1, 7, 8, 9, 31, 32, 33, 40, 64, 71]),
+    extra=st.sampled_from([0, 1, 7, 8, 30, 90]),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_strips_of_every_width_give_what_the_reference_gives(
+    text: int, extra: int, seed: int, data: st.DataObject
+) -> None:
+    pytest.importorskip("numba")
+    frames = text + extra
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(-3, 3, (1, text, frames)).astype([np.float32, np.float64][seed % 2])
+    cells[rng.random(cells.shape) < 0.02] = -np.inf  # may leave no path at all
+    lengths = [text], [frames]
+    try:
+        expected = mas_with_score(cells, *lengths, kind="reference")
+    except ValueError:
+        with pytest.raises(ValueError, match="every path"):
+            mas(cells, *lengths, kind="numba")
+        return
+    cells_with_margin = np.full((1, text + 2, frames + 3), np.nan, cells.dtype)
+    cells_with_margin[:, :text, :frames] = cells
+    turned = np.ascontiguousarray(cells.transpose(0, 2, 1)).transpose(0, 2, 1)
+    for layout in (cells, turned, cells_with_margin):
+        found = mas_with_score(layout, *lengths, kind="numba")
+        np.testing.assert_array_equal(found[0][:, :text], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+    # In blocks that start anywhere within reach, and hold what is out of reach or not.
+    blocks, first = [], 0
+    while first < frames:
+        count = data.draw(st.integers(1, 40))
+        last = min(first + count, frames)
+        low = data.draw(st.integers(0, max(0, text - frames + first)))
+        high = data.draw(st.integers(min(last, text), text))
+        blocks.append((low, cells[0, low:high, first:last].T))
+        first = last
+    durations, score = mas_blocks(blocks, text, frames, kind="numba")
+    np.testing.assert_array_equal(durations, expected[0][0])
+    assert score == expected[1][0]
+    # A NaN anywhere inside the lengths is found, in the corners out of reach too.
+    spoilt = cells.copy()
+    spoilt[0, rng.integers(text), rng.integers(frames)] = rng.choice([np.nan, np.inf])
+    for layout in (spoilt, np.ascontiguousarray(spoilt.transpose(0, 2, 1)).transpose(0, 2, 1)):
+        with pytest.raises(ValueError, match="a NaN or"):
+            mas(layout, kind="numba")

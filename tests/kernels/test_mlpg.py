@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glottis.kernels import WINDOWS, mlpg, trajectory
+from glottis.kernels import WINDOWS, mlpg, mlpg_solve, trajectory, trajectory_reference
 
 KINDS = trajectory.available()
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -125,6 +125,18 @@ def test_very_short_inputs_give_the_static_means(kind: str, windows: list[Any]) 
         mean, variance = example(windows, 3, frames=frames)
         found = mlpg(torch.from_numpy(mean), torch.from_numpy(variance), windows, kind=kind)
         np.testing.assert_allclose(found, mean[..., :2], rtol=1e-12)
+
+
+@every_set
+def test_the_bare_solve_is_that_of_the_dense_matrix(windows: list[Any]) -> None:
+    frames, static = 9, 2
+    rng = np.random.default_rng(1)
+    precision = rng.random((1, frames, static * len(windows))) + 0.1
+    right_side = rng.random((1, frames, static))
+    dense = trajectory_reference.precision_matrices(precision, windows)[0]
+    expected = np.stack([np.linalg.solve(dense[d], right_side[0, :, d]) for d in range(static)], 1)
+    found = mlpg_solve(torch.from_numpy(right_side), torch.from_numpy(precision), windows)
+    np.testing.assert_allclose(found[0].numpy(), expected, rtol=1e-9)
 
 
 @every_kind

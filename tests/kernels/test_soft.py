@@ -54,6 +54,26 @@ def test_the_total_and_posteriors_sum_over_all_alignments(
 
 
 @every_kind
+@settings(max_examples=40, deadline=None)
+@given(size=sizes, data=st.data())
+def test_the_sum_goes_over_alignments_that_leave_out_optional_tokens(
+    kind: str, size: tuple[int, int, int], data: st.DataObject
+) -> None:
+    text, extra, seed = size
+    optional = np.array(data.draw(st.lists(st.booleans(), min_size=text, max_size=text)))
+    frames = max(1, int((~optional).sum())) + extra
+    cells = np.random.default_rng(seed).standard_normal((1, text, frames)) * 3
+    total, posterior = soft(cells, optional=optional[None], kind=kind)
+    expected, whole = np.zeros((text, frames)), 0.0
+    for durations in alignments(text, frames, optional):
+        weight = np.exp(score(cells[0], durations))
+        whole += weight
+        expected[np.repeat(np.arange(text), durations), np.arange(frames)] += weight
+    np.testing.assert_allclose(total[0], np.log(whole), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(posterior[0], expected / whole, atol=1e-12)
+
+
+@every_kind
 @settings(max_examples=60, deadline=None)
 @given(size=sizes, data=st.data())
 def test_optional_tokens_are_left_out_when_that_scores_higher(
@@ -113,15 +133,40 @@ def test_score_and_path_say_what_the_durations_say(kind: str) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("band", [None, 0.2])
-def test_gradients(kind: str, band: float | None) -> None:
-    cells = torch.randn(2, 4, 9, dtype=torch.float64, requires_grad=True)
-    lengths = torch.tensor([4, 2]), torch.tensor([9, 6])
+@pytest.mark.parametrize("skipping", [False, True])
+@pytest.mark.parametrize("band", [None, 0.35])
+def test_gradients(kind: str, band: float | None, skipping: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randn(2, 4, 7, dtype=torch.float64, generator=generator).requires_grad_()
+    options = {"text_lengths": torch.tensor([4, 2]), "frame_lengths": torch.tensor([7, 5])}
+    if skipping:
+        options["optional"] = torch.tensor([[True, False, True, True], [False, True, False, True]])
 
-    def total(cells: torch.Tensor) -> torch.Tensor:
-        return soft(cells, *lengths, band=band, kind=kind)[0]
+    def both(cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return soft(cells, **options, band=band, kind=kind)
 
-    assert torch.autograd.gradcheck(total, cells)
+    assert torch.autograd.gradcheck(both, cells)
+    assert torch.autograd.gradgradcheck(lambda cells: both(cells)[0], cells)
+    posterior = both(cells)[1]
+    (first,) = torch.autograd.grad(posterior.square().sum(), cells, create_graph=True)
+    with pytest.raises(NotImplementedError, match="twice in its total and once in its posterior"):
+        first.sum().backward()
+
+
+def test_the_second_derivative_is_a_covariance() -> None:
+    cells = np.random.default_rng(2).standard_normal((1, 4, 8))
+    every = alignments(4, 8)
+    visits = np.zeros((len(every), 4, 8))
+    for row, durations in zip(visits, every, strict=True):
+        row[np.repeat(np.arange(4), durations), np.arange(8)] = 1
+    weight = np.exp([score(cells[0], durations) for durations in every])
+    weight /= weight.sum()
+    flat = (visits - np.tensordot(weight, visits, 1)).reshape(len(every), -1)
+    expected = flat.T @ (weight[:, None] * flat)
+    found = torch.autograd.functional.hessian(
+        lambda x: soft(x)[0].sum(), torch.from_numpy(cells)
+    ).reshape(32, 32)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @every_kind
@@ -140,7 +185,7 @@ def test_ragged_padding_and_types(kind: str, dtype: str) -> None:
     assert total.dtype == posterior.dtype
     assert total.dtype == (torch.float64 if dtype == "float64" else torch.float32)
     np.testing.assert_allclose(total.detach().numpy(), expected[0], rtol=1e-6)
-    np.testing.assert_allclose(posterior.numpy(), expected[1], atol=1e-6)
+    np.testing.assert_allclose(posterior.detach().numpy(), expected[1], atol=1e-6)
     inside = torch.arange(50) < frames[:, None]
     torch.testing.assert_close(posterior.sum(1), inside.to(posterior.dtype), atol=1e-5, rtol=0)
     total.sum().backward()

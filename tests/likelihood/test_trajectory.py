@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -151,6 +152,76 @@ def test_float32_is_kept_and_long_tracks_stay_exact() -> None:
     density = narrow.log_prob(track.float())
     assert density.dtype == torch.float32
     assert math.isclose(float(density), float(wide.log_prob(track)), rel_tol=1e-5)
+
+
+def natural(frames: int = 80, static: int = 3) -> tuple[TrajectoryGaussian, Tensor]:
+    """A distribution as a decision tree gives it, in steps, and the variance of natural tracks."""
+    generator = torch.Generator().manual_seed(5)
+    steps = torch.randn(frames // 10, static, generator=generator, dtype=torch.float64)
+    mean = torch.zeros(frames, 3 * static, dtype=torch.float64)
+    mean[:, :static] = steps.repeat_interleave(10, 0)
+    variance = torch.tensor([1.0, 0.05, 0.05], dtype=torch.float64).repeat_interleave(static)
+    target = 1.1 * mean[:, :static].var(0, correction=0)
+    return TrajectoryGaussian(mean.expand(2, frames, -1), variance), target
+
+
+@pytest.mark.parametrize("weight", [None, 0.02])
+def test_global_variance_raises_the_objective_and_the_variance(weight: float | None) -> None:
+    gaussian, target = natural()
+    spread = (0.1 * target).square()
+    chosen = 1 / 240 if weight is None else weight
+
+    def objective(track: Tensor) -> Tensor:
+        found = track.var(-2, correction=0)
+        global_part = torch.distributions.Normal(target, spread.sqrt()).log_prob(found).sum(-1)
+        return chosen * gaussian.log_prob(track) + global_part
+
+    tracks = [
+        gaussian.mode_with_global_variance(target, spread, weight=weight, steps=steps)
+        for steps in (0, 3, 20, 60)
+    ]
+    values = [objective(track) for track in tracks]
+    assert (objective(gaussian.mean) < values[0]).all()
+    for earlier, later in itertools.pairwise(values):
+        assert (later >= earlier).all()
+    assert (values[3] - values[2] < 0.01 * (values[2] - values[0]) + 1e-4).all()
+    smooth = gaussian.mean.var(-2, correction=0)
+    found = tracks[-1].var(-2, correction=0)
+    assert (smooth < 0.8 * target).all()
+    assert ((found - target).abs() < 0.4 * (smooth - target).abs()).all()
+    # A stationary point: no direction of the last trajectory still climbs.
+    free = tracks[-1].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(objective(free).sum(), free)
+    start = tracks[0].clone().requires_grad_()
+    (first,) = torch.autograd.grad(objective(start).sum(), start)
+    assert slope.norm() < 0.05 * first.norm()
+
+
+def test_global_variance_of_one_item_does_not_depend_on_its_neighbours() -> None:
+    gaussian, target = natural()
+    other = TrajectoryGaussian(
+        gaussian.features * torch.tensor([1.0, 3.0])[:, None, None], gaussian.variances
+    )
+    spread = (0.1 * target).square()
+    together = other.mode_with_global_variance(target, spread)
+    alone = gaussian.mode_with_global_variance(target, spread)
+    torch.testing.assert_close(together[0], alone[0])
+    single = TrajectoryGaussian(gaussian.features[0].float(), gaussian.variances.float())
+    narrow = single.mode_with_global_variance(target.float(), spread.float())
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow.double(), alone[0], atol=1e-3, rtol=1e-3)
+
+
+def test_global_variances_that_cannot_be_are_refused() -> None:
+    gaussian, target = natural()
+    with pytest.raises(ValueError, match="mean must be positive"):
+        gaussian.mode_with_global_variance(-target, target)
+    with pytest.raises(ValueError, match="variance must be positive"):
+        gaussian.mode_with_global_variance(target, 0 * target)
+    with pytest.raises(ValueError, match="does not broadcast"):
+        gaussian.mode_with_global_variance(target[:2], target)
+    with pytest.raises(ValueError, match="weight must be above 0"):
+        gaussian.mode_with_global_variance(target, target, weight=0.0)
 
 
 def test_wrong_arguments_are_refused() -> None:

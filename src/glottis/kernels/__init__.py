@@ -12,6 +12,7 @@ from glottis.kernels.trajectory import (
     mlpg_colour,
     mlpg_log_determinant,
     mlpg_precisions,
+    mlpg_solve,
     mlpg_windowed,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "mlpg_colour",
     "mlpg_log_determinant",
     "mlpg_precisions",
+    "mlpg_solve",
     "mlpg_windowed",
     "soft",
 ]

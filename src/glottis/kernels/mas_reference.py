@@ -92,6 +92,7 @@ def soft(
     log_prob: NDArray[np.floating],
     text_lengths: NDArray[np.int64],
     frame_lengths: NDArray[np.int64],
+    optional: NDArray[np.bool_] | None = None,
     band: float | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """``-> (total [batch], posterior [batch, text, frames])``: the sum over all alignments.
@@ -103,27 +104,81 @@ def soft(
     total = np.empty(batch, dtype=np.float64)
     posterior = np.zeros(log_prob.shape, dtype=np.float64)
     for item in range(batch):
-        tokens, frames = int(text_lengths[item]), int(frame_lengths[item])
-        inside = log_prob[item, :tokens, :frames].astype(np.float64)
+        size = int(text_lengths[item]), int(frame_lengths[item])
+        inside = log_prob[item, : size[0], : size[1]].astype(np.float64)
         if not (inside < np.inf).all():
             total[item] = np.nan
             continue
-        low, high = allowed(tokens, frames, band)
-        token = np.arange(tokens)[:, None]
-        inside = np.where((token >= low) & (token < high), inside, -np.inf)
-        forward = np.full((tokens, frames), -np.inf)
-        forward[0, 0] = inside[0, 0]
-        for frame in range(1, frames):
-            stay = forward[:, frame - 1]
-            move = np.concatenate([[-np.inf], stay[:-1]])
-            forward[:, frame] = inside[:, frame] + np.logaddexp(stay, move)
-        backward = np.full((tokens, frames), -np.inf)
-        backward[-1, -1] = 0.0
-        for frame in range(frames - 2, -1, -1):
-            stay = backward[:, frame + 1] + inside[:, frame + 1]
-            move = np.concatenate([stay[1:], [-np.inf]])
-            backward[:, frame] = np.logaddexp(stay, move)
-        total[item] = forward[-1, -1]
-        if total[item] > -np.inf:
-            posterior[item, :tokens, :frames] = np.exp(forward + backward - total[item])
+        skips = None if optional is None else optional[item, : size[0]]
+        total[item], posterior[item, : size[0], : size[1]] = _sums(inside, skips, band)[:2]
     return total, posterior
+
+
+def covariance(
+    log_prob: NDArray[np.floating],
+    direction: NDArray[np.floating],
+    text_lengths: NDArray[np.int64],
+    frame_lengths: NDArray[np.int64],
+    optional: NDArray[np.bool_] | None = None,
+    band: float | None = None,
+) -> NDArray[np.float64]:
+    """``[batch, text, frames]``: how each cell of ``soft``'s posterior changes along ``direction``.
+
+    An alignment is drawn from the posterior; the result is the covariance of "it visits this cell"
+    with the sum of ``direction`` along it. That is the second derivative of the total in one
+    direction, and, being symmetric, also what a gradient of the posterior turns into.
+    """
+    found = np.zeros(log_prob.shape, dtype=np.float64)
+    for item in range(len(found)):
+        size = int(text_lengths[item]), int(frame_lengths[item])
+        inside = log_prob[item, : size[0], : size[1]].astype(np.float64)
+        along = direction[item, : size[0], : size[1]].astype(np.float64)
+        skips = None if optional is None else optional[item, : size[0]]
+        _, posterior, ways = _sums(inside, skips, band)
+        # The mean sum up to a cell over the ways that lead to it, and from it on.
+        before, after = along.copy(), np.zeros_like(along)
+        for token, frame, source, share in ways:
+            before[token, frame] += share * before[source, frame - 1]
+        for token, frame, source, share in reversed(ways):
+            # Of what leaves the source, the part that goes to this token.
+            part = share * posterior[token, frame] / max(posterior[source, frame - 1], 1e-300)
+            after[source, frame - 1] += part * (along[token, frame] + after[token, frame])
+        mean = (posterior * along).sum()
+        found[item, : size[0], : size[1]] = posterior * (before + after - mean)
+    return found
+
+
+def _sums(
+    inside: NDArray[np.float64], optional: NDArray[np.bool_] | None, band: float | None
+) -> tuple[float, NDArray[np.float64], list[tuple[int, int, int, float]]]:
+    """One item's total, posterior, and every step ``(token, frame, source, share)`` into a cell.
+
+    ``share`` is the probability that an alignment that visits the cell came from ``source``.
+    """
+    tokens, frames = inside.shape
+    skips = np.zeros(tokens, bool) if optional is None else optional
+    low, high = allowed(tokens, frames, band, optional is not None)
+    token = np.arange(tokens)[:, None]
+    inside = np.where((token >= low) & (token < high), inside, -np.inf)
+    forward = np.full((tokens, frames), -np.inf)
+    steps = []
+    for j in range(frames):
+        for i in range(tokens):
+            sources = _previous(i, j, skips)
+            scores = np.array([forward[k, j - 1] if j else 0.0 for k in sources])
+            if len(scores) and scores.max() > -np.inf and inside[i, j] > -np.inf:
+                into = np.logaddexp.reduce(scores)
+                forward[i, j] = inside[i, j] + into
+                for k, score in zip(sources, scores, strict=True):
+                    if j and score > -np.inf:
+                        steps.append((i, j, k, float(np.exp(score - into))))
+    backward = np.full((tokens, frames), -np.inf)
+    ends = [i for i in range(tokens) if skips[i + 1 :].all()]
+    backward[ends, -1] = 0.0
+    for i, j, k, _ in reversed(steps):
+        onward = backward[i, j] + inside[i, j]
+        backward[k, j - 1] = np.logaddexp(backward[k, j - 1], onward)
+    total = float(np.logaddexp.reduce(forward[ends, -1]))
+    if total == -np.inf:
+        return total, np.zeros_like(inside), []
+    return total, np.exp(forward + backward - total), steps

@@ -68,8 +68,8 @@ def mas(
     Args:
         log_prob: ``[batch, text, frames]``, numpy or torch, any floating type, device and strides.
             It is never modified and takes no part in gradients. -inf forbids a cell. What lies
-            outside the lengths, NaN included, is not looked at. The search is fastest when the text
-            axis lies next to itself in memory (a transposed view of ``[batch, frames, text]``).
+            outside the lengths, NaN included, is not looked at. Fastest when contiguous; a
+            transposed view of ``[batch, frames, text]`` is read as it is, too, any other copied.
         text_lengths: integers ``[batch]``, tokens in each item; all of them when None.
         frame_lengths: integers ``[batch]``, frames in each item; all of them when None.
         optional: bool ``[batch, text]``, true where a token may be left out with duration zero
@@ -158,7 +158,7 @@ def mas_blocks(
             within reach only: from ``max(0, tokens - frames + j)`` at its first frame ``j`` up to
             ``min(j, tokens - 1)`` at its last.
         tokens, frames: the lengths; the blocks hold ``frames`` frames in all.
-        kind: as for :func:`mas`. Beside the blocks ``numba`` keeps one byte a token and frame.
+        kind: as for :func:`mas`. Beside the blocks ``numba`` keeps one bit a token and frame.
 
     Raises:
         InputError: as :func:`mas`, naming batch item 0.
@@ -186,6 +186,7 @@ def soft(
     text_lengths: Any = None,
     frame_lengths: Any = None,
     *,
+    optional: Any = None,
     band: float | None = None,
     kind: str = "auto",
 ) -> tuple[Lattice, Lattice]:
@@ -194,12 +195,13 @@ def soft(
     ``total`` is the logarithm of the sum over all monotonic alignments of ``exp`` of their score,
     and ``posterior[b, i, j]`` the probability that frame ``j`` belongs to token ``i``: zero outside
     the lengths, summing to one over the text of each frame (the forward-backward algorithm,
-    Rabiner 1989). In torch the total is differentiable in ``log_prob``, once; its gradient is the
-    posterior, so ``-total.mean()`` trains without choosing an alignment. Computed in float64,
-    returned in the type of ``log_prob``, float32 at least.
+    Rabiner 1989). In torch both are differentiable in ``log_prob``, the total twice and the
+    posterior once; the total's gradient is the posterior, so ``-total.mean()`` trains without
+    choosing an alignment. Computed in float64, returned in the type of ``log_prob``, float32 at
+    least.
 
     Args:
-        log_prob, text_lengths, frame_lengths, kind: as for :func:`mas`.
+        log_prob, text_lengths, frame_lengths, optional, kind: as for :func:`mas`.
         band: keep ``|(i + 1/2) / text - (j + 1/2) / frames|`` within this; no limit when None.
 
     Raises:
@@ -207,21 +209,29 @@ def soft(
     """
     if band is not None and not band > 0:
         raise InputError(f"the band must be above 0 (a fraction of the utterance), not {band}")
-    tokens, frames = _checked(log_prob, text_lengths, frame_lengths)
-    cells = to_numpy(log_prob)
-    chosen = choose("soft", kind, KINDS, available())
+    tokens, frames = _checked(log_prob, text_lengths, frame_lengths, optional)
+    skips = None if optional is None else to_numpy(optional)
+    form: Any
+    threads: tuple[int, ...] = ()
+    if choose("soft", kind, KINDS, available()) == "numba":
+        from glottis.kernels import mas_numba
 
-    def compute() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if chosen == "numba":
-            from glottis.kernels import mas_numba
+        form, threads = mas_numba, (thread_count(),)
+    else:
+        from glottis.kernels import mas_reference
 
-            total, posterior = mas_numba.soft(cells, tokens, frames, band, thread_count())
-        else:
-            from glottis.kernels import mas_reference
+        form = mas_reference
 
-            total, posterior = mas_reference.soft(cells, tokens, frames, band)
+    def sums(cells: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        total, posterior = form.soft(to_numpy(cells), tokens, frames, skips, band, *threads)
         _check_scores(total, "" if band is None else f" within the band of {band}; widen it")
         return total, posterior
+
+    def covariance(cells: Any, direction: Any) -> Any:
+        rest = tokens, frames, skips, band, *threads
+        return _like(form.covariance(to_numpy(cells), to_numpy(direction), *rest), cells).to(
+            cells.dtype
+        )
 
     if is_torch(log_prob):
         from glottis.kernels.soft_torch import Total
@@ -229,10 +239,12 @@ def soft(
         double = sys.modules["torch"].float64
         kept = log_prob.dtype if log_prob.dtype == double else sys.modules["torch"].float32
         return Total.apply(
-            log_prob, lambda like: tuple(_like(each, like).to(kept) for each in compute())
+            log_prob,
+            lambda cells: tuple(_like(each, cells).to(kept) for each in sums(cells)),
+            covariance,
         )
-    total, posterior = compute()
-    wide = np.result_type(cells.dtype, np.float32)
+    total, posterior = sums(log_prob)
+    wide = np.result_type(to_numpy(log_prob).dtype, np.float32)
     return _like(total.astype(wide), log_prob), _like(posterior.astype(wide), log_prob)
 
 

@@ -130,6 +130,16 @@ def mlpg_precisions(
     return trajectory_torch.precisions(flat, variance, windows, counts)
 
 
+def mlpg_solve(
+    right_side: torch.Tensor, precision: torch.Tensor, windows: Sequence[Window]
+) -> torch.Tensor:
+    """``R x = right_side`` for ``[items, frames, static]``; differentiable."""
+    from glottis.kernels import trajectory_torch
+
+    packed = trajectory_torch.packed(windows)
+    return trajectory_torch.trajectory(right_side, precision, *packed, False, "auto")
+
+
 def mlpg_log_determinant(precision: torch.Tensor, windows: Sequence[Window]) -> torch.Tensor:
     """``[items, frames, windows * static] -> log det R [items, static]``, nats; differentiable."""
     from glottis.kernels.trajectory_torch import LogDeterminant

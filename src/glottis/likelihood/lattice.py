@@ -106,8 +106,7 @@ class GaussianLattice(Distribution):
         """``[batch, channels, frames] -> [batch, text, frames]`` in nats.
 
         Cells beyond ``text_lengths`` or ``frame_lengths`` are zero and get no gradient. The result
-        is float32, or float64 when an argument is; its text axis lies next to itself in memory,
-        which is how the search reads it fastest. Differentiable in the value, mean and log scale.
+        is float32, or float64 when an argument is. Differentiable in the value, mean and log scale.
         """
         batch, channels = self._mean.shape[:2]
         if value.dim() != 3 or value.shape[:2] != (batch, channels):
@@ -125,7 +124,7 @@ class GaussianLattice(Distribution):
             keep = _both(inside, self._inside)
             if keep is not None:
                 lattice = torch.where(keep, lattice, 0)
-        return lattice.transpose(1, 2)
+        return lattice
 
     def blocks(
         self, value: Tensor, item: int, frames: int, size: int = 256
@@ -133,8 +132,10 @@ class GaussianLattice(Distribution):
         """One item's lattice in blocks of ``size`` frames, for a search that never holds it whole.
 
         ``value`` is ``[batch, channels, frames]``, of which the first ``frames`` of ``item`` are
-        read. Yields ``(low, [block, width])`` for :func:`glottis.kernels.mas_blocks`: only tokens
-        from which both ends can be reached, the corners are not even computed. No gradients.
+        read. Yields ``(low, [block, width])`` for :func:`glottis.kernels.mas_blocks`, frames next
+        to each other in memory: only tokens from which both ends can be reached (and up to seven
+        more, because the search likes multiples of eight), the corners are not even computed. No
+        gradients.
         """
         text = self._mean.shape[2]
         tokens = text if self.text_lengths is None else int(self.text_lengths[item])
@@ -145,16 +146,15 @@ class GaussianLattice(Distribution):
                 None if self._log_scale is None else self._log_scale[item : item + 1, :, :tokens],
                 validate_args=False,
             )
-            centre, of_token, right = one._of_tokens(dtype)
+            centre, of_token, left = one._of_tokens(dtype)
             for first in range(0, frames, size):
                 last = min(first + size, frames)
-                low, high = max(0, tokens - frames + first), min(last, tokens)
-                left, of_frame = one._of_frames(
+                low, high = max(0, tokens - frames + first) // 8 * 8, min(last, tokens)
+                of_frame, right = one._of_frames(
                     value[item : item + 1, :, first:last].to(dtype) - centre
                 )
-                near = of_token[:, None, low:high]
-                cells = torch.baddbmm(near, left, right[:, :, low:high])
-                yield low, (cells if of_frame is None else cells + of_frame)[0]
+                cells = torch.baddbmm(of_token[:, low:high, None], left[:, low:high], right)
+                yield low, (cells if of_frame is None else cells.add_(of_frame))[0].T
 
     def _dtype(self, value: Tensor) -> torch.dtype:
         """float64 when anything is, else float32."""
@@ -164,35 +164,36 @@ class GaussianLattice(Distribution):
         return torch.float64 if torch.float64 in kinds else torch.float32
 
     # Glow-TTS's four terms: with p = 1 / sigma^2, a token's own term is what needs no frame,
-    # -1/2 sum_d (mu^2 p + log 2 pi sigma^2), and the others are the product of (-z^2 / 2, z) with
-    # (p, mu p). For unit variance -z^2 / 2 is the same for all tokens and needs no product.
+    # -1/2 sum_d (mu^2 p + log 2 pi sigma^2), and the others are the product of (p, mu p) with
+    # (-z^2 / 2, z). For unit variance -z^2 / 2 is the same for all tokens and needs no product.
 
     def _lattice(self, value: Tensor, dtype: torch.dtype) -> Tensor:
-        """``[batch, frames, text]``."""
-        centre, of_token, right = self._of_tokens(dtype)
-        left, of_frame = self._of_frames(value - centre)
-        product = torch.baddbmm(of_token[:, None, :], left, right)
+        """``[batch, text, frames]``."""
+        centre, of_token, left = self._of_tokens(dtype)
+        of_frame, right = self._of_frames(value - centre)
+        product = torch.baddbmm(of_token[:, :, None], left, right)
         return product if of_frame is None else product + of_frame
 
     def _of_tokens(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """The centre ``[batch, channels, 1]``, the token's own term and the right factor."""
+        """The centre ``[batch, channels, 1]``, the token's own term and the left factor."""
         mean = self._mean.to(dtype)
         centre = self._centre(mean.detach())
         mean = mean - centre
         normaliser = mean.shape[1] * math.log(2 * math.pi)
         if self._log_scale is None:
-            return centre, -0.5 * (mean.square().sum(1) + normaliser), mean
+            own = -0.5 * (mean.square().sum(1) + normaliser)
+            return centre, own, mean.transpose(1, 2)
         log_scale = self._log_scale.to(dtype)
         precision = (-2 * log_scale).exp()
         weighted = mean * precision
         of_token = -0.5 * ((mean * weighted + 2 * log_scale).sum(1) + normaliser)
-        return centre, of_token, torch.cat([precision, weighted], dim=1)
+        return centre, of_token, torch.cat([precision, weighted], dim=1).transpose(1, 2)
 
-    def _of_frames(self, value: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The left factor and, for unit variance, the frame's own term ``[batch, frames, 1]``."""
+    def _of_frames(self, value: Tensor) -> tuple[Tensor | None, Tensor]:
+        """For unit variance the frame's own term ``[batch, 1, frames]``, and the right factor."""
         if self._log_scale is None:
-            return value.transpose(1, 2), -0.5 * value.square().sum(1)[:, :, None]
-        return torch.cat([-0.5 * value.square(), value], dim=1).transpose(1, 2), None
+            return -0.5 * value.square().sum(1)[:, None, :], value
+        return None, torch.cat([-0.5 * value.square(), value], dim=1)
 
     def _centre(self, mean: Tensor) -> Tensor:
         """Each channel's average mean, ``[batch, channels, 1]``; a constant, so no gradient."""
@@ -249,7 +250,7 @@ def _inside(lengths: Tensor | None, size: int, device: torch.device) -> Tensor |
 
 
 def _both(frames: Tensor | None, text: Tensor | None) -> Tensor | None:
-    """bool, broadcasting to ``[batch, frames, text]``."""
+    """bool, broadcasting to ``[batch, text, frames]``."""
     if frames is None:
-        return None if text is None else text[:, None, :]
-    return frames[:, :, None] if text is None else frames[:, :, None] & text[:, None, :]
+        return None if text is None else text[:, :, None]
+    return frames[:, None, :] if text is None else frames[:, None, :] & text[:, :, None]

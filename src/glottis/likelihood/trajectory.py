@@ -17,6 +17,7 @@ from glottis.kernels import (
     mlpg_colour,
     mlpg_log_determinant,
     mlpg_precisions,
+    mlpg_solve,
     mlpg_windowed,
 )
 
@@ -55,7 +56,7 @@ class TrajectoryGaussian(Distribution):
     ) -> None:
         self.features = mean
         self.variances = variance
-        self.windows = windows
+        self.windows = tuple(windows)
         # The trajectory itself, which also refuses whatever does not fit.
         self._mean = mlpg(mean, variance, windows)
         self._flat, self._precision = mlpg_precisions(mean, variance, tuple(windows))
@@ -79,26 +80,123 @@ class TrajectoryGaussian(Distribution):
             )
         shape = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
         distance = (value - self._mean).expand(*shape, *self.event_shape)
-        # All draws of one item share its precision: the item's axis last, then one more for draws.
+        # All draws of one item share its precision: an axis for draws, then one for items.
         items = self._precision.shape[0]
-        distance = distance.reshape(-1, items, *self.event_shape)
-        weighed = [
-            (self._precision * mlpg_windowed(draw, self.windows).square()).sum((1, 2))
-            for draw in distance
-        ]
-        quadratic = torch.stack(weighed).reshape(shape)
+        flat = distance.reshape(-1, *self.event_shape)
+        off = mlpg_windowed(flat, self.windows).unflatten(0, (-1, items))
+        quadratic = (self._precision * off.square()).sum((2, 3)).reshape(shape)
         return 0.5 * (self._log_determinant() - quadratic) - 0.5 * self._size * math.log(
             2 * math.pi
         )
+
+    def mode_with_global_variance(
+        self,
+        mean: Tensor,
+        variance: Tensor,
+        *,
+        weight: float | None = None,
+        steps: int = 20,
+    ) -> Tensor:
+        """``[..., frames, static]``: likely as a trajectory and in how much it moves about.
+
+        The most likely trajectory is too smooth: its variance over time lies below that of speech.
+        Toda & Tokuda (2007, eq. 22) give that variance, ``v(y)``, a Gaussian of its own and
+        maximise ``weight log p(y) + log N(v(y); mean, variance)``. The ascent starts where theirs
+        does, from the mode stretched around its average so that ``v(y)`` is ``mean``, or from the
+        mode itself where that is better. Its steps are those of conjugate gradients, seen through
+        ``R``; along a step the objective is a polynomial of degree four, whose best point is
+        taken, so that it never falls. No gradients pass.
+
+        Args:
+            mean, variance: ``[static]`` or what broadcasts to ``[..., static]``: of the variance
+                over time that natural tracks of one utterance have; both positive.
+            weight: of the trajectory's likelihood; None for the paper's, the number of global
+                variances over that of features, ``1 / (windows * frames)``.
+            steps: at most so many, of one banded solve each.
+
+        Raises:
+            InputError: arguments that are not positive or do not broadcast.
+        """
+        frames, static = self.event_shape
+        weight = 1 / (len(self.windows) * frames) if weight is None else weight
+        if not (weight > 0 and steps >= 0):
+            raise InputError(
+                f"the weight must be above 0 and steps 0 or more, not {weight} and {steps}"
+            )
+        # Computed on [items, frames, static], in float64, every dimension on its own.
+        shape = (*self.batch_shape, static)
+        wide: list[Tensor] = []
+        for name, value in (("mean", mean), ("variance", variance)):
+            try:
+                value = value.detach().to(self._mean.device, torch.float64).expand(shape)
+            except RuntimeError as error:
+                raise InputError(
+                    f"the global variance's {name} {list(value.shape)} does not broadcast to "
+                    f"{list(shape)}"
+                ) from error
+            if not bool((value > 0).all()):
+                raise InputError(f"the global variance's {name} must be positive")
+            wide.append(value.reshape(-1, 1, static))
+        goal, spread = wide
+        precision = self._precision.detach().double()
+        mode = self._mean.detach().double().reshape(-1, frames, static)
+
+        def weighed(one: Tensor, other: Tensor) -> Tensor:
+            """``one' R other`` for windowed tracks, ``[items, 1, static]``."""
+            return (precision * one * other).sum(1, keepdim=True).unflatten(2, (-1, static)).sum(2)
+
+        def objective(track: Tensor) -> Tensor:
+            off = mlpg_windowed(track - mode, self.windows)
+            over = track.var(1, correction=0, keepdim=True) - goal
+            return -0.5 * (weight * weighed(off, off) + over.square() / spread)
+
+        average = mode.mean(1, keepdim=True)
+        stretch = (goal / mode.var(1, correction=0, keepdim=True).clamp(min=1e-12)).sqrt()
+        track = average + stretch * (mode - average)
+        track = torch.where(objective(mode) > objective(track), mode, track)
+        before = None
+        for _ in range(steps):
+            with torch.enable_grad():
+                free = track.clone().requires_grad_()
+                (slope,) = torch.autograd.grad(objective(free).sum(), free)
+            seen = mlpg_solve(slope, precision, self.windows)
+            direction, gain = seen, (seen * slope).sum(1, keepdim=True)
+            if before is not None:
+                last_direction, last_slope, last_gain = before
+                turn = (seen * (slope - last_slope)).sum(1, keepdim=True)
+                direction = (
+                    seen + (turn / last_gain.clamp(min=1e-300)).clamp(min=0) * last_direction
+                )
+                climbs = (direction * slope).sum(1, keepdim=True) > 0
+                direction = torch.where(climbs, direction, seen)
+            before = direction, slope, gain
+            off, change = (mlpg_windowed(each, self.windows) for each in (track - mode, direction))
+            centred = track - track.mean(1, keepdim=True)
+            over = centred.square().mean(1, keepdim=True) - goal
+            along = (centred * direction).mean(1, keepdim=True)
+            length = direction.var(1, correction=0, keepdim=True)
+            roots = _cubic_roots(
+                2 * length.square() / spread,
+                6 * along * length / spread,
+                weight * weighed(change, change)
+                + (2 * over * length + 4 * along.square()) / spread,
+                weight * weighed(off, change) + 2 * over * along / spread,
+            )
+            start = track
+            for root in roots:
+                tried = start + root * direction
+                track = torch.where(objective(tried) > objective(track), tried, track)
+        return track.reshape(self._mean.shape).to(self._mean.dtype)
 
     def sample(self, sample_shape: Any = (), generator: torch.Generator | None = None) -> Tensor:
         """``[*sample_shape, ..., frames, static]``: smooth tracks, without gradients."""
         shape = self._extended_shape(torch.Size(sample_shape))
         with torch.no_grad():
             noise = torch.randn(shape, generator=generator, dtype=self._precision.dtype)
-            items = noise.reshape(-1, self._precision.shape[0], *self.event_shape)
-            made = [mlpg_colour(draw, self._precision, self.windows) for draw in items]
-            return self._mean + torch.stack(made).reshape(shape).to(self._mean)
+            draws = max(1, noise.numel() // max(1, self._mean.numel()))
+            each = self._precision.expand(draws, *self._precision.shape).flatten(0, 1)
+            made = mlpg_colour(noise.reshape(-1, *self.event_shape), each, self.windows)
+            return self._mean + made.reshape(shape).to(self._mean)
 
     def entropy(self) -> Tensor:
         """``[...]`` in nats; differentiable in the variance."""
@@ -111,3 +209,15 @@ class TrajectoryGaussian(Distribution):
     def _log_determinant(self) -> Tensor:
         of_items = mlpg_log_determinant(self._precision, self.windows).sum(1)
         return of_items.reshape(self.batch_shape)
+
+
+def _cubic_roots(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> list[Tensor]:
+    """Real parts of the roots of ``a t^3 + b t^2 + c t + d``; ``-d / c`` where there is no cube."""
+    flat = (c.abs() > 1e150 * a.abs()) | (a.abs() < 1e-200)
+    companion = torch.zeros(*a.shape, 3, 3, dtype=a.dtype, device=a.device)
+    companion[..., 1, 0] = companion[..., 2, 1] = 1
+    for row, value in enumerate((d, c, b)):
+        companion[..., row, 2] = torch.where(flat, 0, -value / torch.where(flat, 1, a))
+    linear = -d / torch.where(c == 0, 1, c)
+    roots = torch.linalg.eigvals(companion).real.unbind(-1)
+    return [torch.where(flat, linear, root) for root in roots]
