@@ -305,6 +305,35 @@ def doctor(
 
 
 @app.command()
+def align(
+    corpus: Annotated[Path, typer.Argument(help="Folder with a transcript table and recordings.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the times.")],
+    settings: Settings = None,
+    language: Annotated[
+        str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Processes; all processors by default.")
+    ] = None,
+) -> None:
+    """Find where each word and phone is said: TextGrid, CTM and HTS labels.
+
+    The aligner is trained on this corpus alone.
+    """
+    from glottis.config import build, override
+    from glottis.corpus.forced_alignment import AlignConfig, align_corpus
+
+    values = override({}, settings or [])
+    if language is not None:
+        values["language"] = language
+    with _progress("aligning") as progress:
+        summary = align_corpus(
+            corpus, out, config=build(AlignConfig, values, "align"), jobs=jobs, progress=progress
+        )
+    print(summary)
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a .yaml file.")],
     data: Annotated[
