@@ -52,7 +52,7 @@ def main(folders: list[Path]) -> None:
             Claim(name, COMMAND, "the recordings"),
             f"{ours:.2f}",
             f"{recorded:.2f}",
-            f"MCD {mcd:.2f} dB, real-time factor {analysis:.4f} to analyse, {synthesis:.4f} to speak",
+            f"MCD {mcd:.2f} dB, real-time factors {analysis:.4f} and {synthesis:.4f}",
             machine(1),
         )
 

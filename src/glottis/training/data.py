@@ -19,13 +19,16 @@ from lhotse import CutSet
 from lhotse.dataset.sampling import DynamicBucketingSampler, DynamicCutSampler
 from torch.utils.data import DataLoader, IterableDataset
 
+from glottis.audio.vocoder import VocoderConfig
 from glottis.corpus import Prepared, load_audio, load_mel
-from glottis.corpus.batches import UtteranceBatch, WindowBatch, pad
+from glottis.corpus.batches import ParameterBatch, UtteranceBatch, WindowBatch, pad
+from glottis.corpus.parameters import continuous_log_pitch, load_parameters
 from glottis.corpus.prepared import Split
 from glottis.errors import InputError
 from glottis.text.symbols import Symbols
 from glottis.training.config import TrainingConfig
 
+Batch = UtteranceBatch | ParameterBatch | WindowBatch
 Position = tuple[int, int]
 """Epoch and batch within it."""
 
@@ -36,8 +39,10 @@ class Batches(IterableDataset):
     Args:
         corpus: the prepared corpora.
         split: ``"train"`` or ``"test"``.
-        kind: ``"utterances"`` or ``"windows"``.
+        kind: ``"utterances"``, ``"parameters"`` or ``"windows"``.
         config: batch sizes and the seed.
+        symbols: phonemes to ids; not for windows.
+        vocoder: which parameters; for ``"parameters"``.
         start: the first position to give.
     """
 
@@ -49,18 +54,19 @@ class Batches(IterableDataset):
         config: TrainingConfig,
         *,
         symbols: Symbols | None = None,
+        vocoder: VocoderConfig | None = None,
         start: Position = (0, 0),
         once: bool = False,
     ) -> None:
         super().__init__()
-        if kind not in ("utterances", "windows"):
-            raise ValueError(f"kind must be 'utterances' or 'windows', not {kind!r}")
+        if kind not in ("utterances", "parameters", "windows"):
+            raise ValueError(f"kind must be 'utterances', 'parameters' or 'windows', not {kind!r}")
         self.corpus, self.split, self.kind, self.config = corpus, split, kind, config
-        self.symbols = symbols
+        self.symbols, self.vocoder = symbols, vocoder
         self.start, self.once = start, once
         self.speakers = {name: index for index, name in enumerate(corpus.speakers)}
 
-    def __iter__(self) -> Iterator[tuple[UtteranceBatch | WindowBatch, Position]]:
+    def __iter__(self) -> Iterator[tuple[Batch, Position]]:
         first, skip = self.start
         epochs = range(first, first + 1) if self.once else itertools.count(first)
         for epoch in epochs:
@@ -102,7 +108,7 @@ class Batches(IterableDataset):
         sampler.set_epoch(epoch)
         return sampler
 
-    def _batch(self, cuts: CutSet, epoch: int) -> UtteranceBatch | WindowBatch:
+    def _batch(self, cuts: CutSet, epoch: int) -> Batch:
         speaker = torch.tensor([self.speakers[cut.supervisions[0].speaker] for cut in cuts])
         names = [cut.id for cut in cuts]
         if self.kind == "windows":
@@ -111,8 +117,33 @@ class Batches(IterableDataset):
         text, text_lengths = pad(
             [torch.tensor(self.symbols.ids(cut.supervisions[0].custom["phonemes"])) for cut in cuts]
         )
+        if self.kind == "parameters":
+            return self._parameters(list(cuts), names, text, text_lengths, speaker)
         mel, mel_lengths = pad([torch.from_numpy(load_mel(cut)) for cut in cuts])
         return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
+
+    def _parameters(
+        self,
+        cuts: list[Any],
+        names: list[str],
+        text: torch.Tensor,
+        text_lengths: torch.Tensor,
+        speaker: torch.Tensor,
+    ) -> ParameterBatch:
+        assert self.vocoder is not None
+        found = [load_parameters(cut, self.vocoder) for cut in cuts]
+        log_pitch, lengths = pad([torch.from_numpy(continuous_log_pitch(p.pitch)) for p in found])
+        voiced, cepstrum, aperiodicity = (
+            pad([torch.from_numpy(values) for values in rows])[0]
+            for rows in (
+                [p.pitch > 0 for p in found],
+                [p.cepstrum for p in found],
+                [p.aperiodicity for p in found],
+            )
+        )
+        return ParameterBatch(
+            names, text, text_lengths, log_pitch, voiced, cepstrum, aperiodicity, lengths, speaker
+        )
 
     def _windows(
         self, cuts: list[Any], names: list[str], speaker: torch.Tensor, epoch: int
@@ -143,10 +174,16 @@ class Data(lightning.LightningDataModule):
     """Training and held-out batches of one kind for Lightning's Trainer."""
 
     def __init__(
-        self, corpus: Prepared, kind: str, config: TrainingConfig, symbols: Symbols | None
+        self,
+        corpus: Prepared,
+        kind: str,
+        config: TrainingConfig,
+        symbols: Symbols | None,
+        vocoder: VocoderConfig | None = None,
     ) -> None:
         super().__init__()
         self.corpus, self.kind, self.config, self.symbols = corpus, kind, config, symbols
+        self.vocoder = vocoder
         self.start: Position = (0, 0)
 
     def train_dataloader(self) -> DataLoader:
@@ -162,6 +199,7 @@ class Data(lightning.LightningDataModule):
             self.kind,
             self.config,
             symbols=self.symbols,
+            vocoder=self.vocoder,
             start=(0, 0) if once else self.start,
             once=once,
         )

@@ -128,7 +128,8 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     _log_to(folder / "train.log")
 
     task = Task(model, config)
-    module = Data(corpus, network.batches, config, DEFAULT)
+    vocoder = getattr(model.config, "vocoder", None)
+    module = Data(corpus, network.batches, config, DEFAULT, vocoder)
     state = folder / "state.ckpt"
     if state.exists():
         saved = torch.load(state, map_location="cpu", weights_only=True)["glottis"]
