@@ -94,6 +94,13 @@ def speak(
     rate: Annotated[
         float, typer.Option("--rate", "-r", help="Speed: 0.25 (slow) to 4 (fast).")
     ] = 1.0,
+    pitch: Annotated[
+        float, typer.Option("--pitch", help="Factor on the pitch: 0.5 to 2 (parametric voices).")
+    ] = 1.0,
+    timbre: Annotated[
+        float,
+        typer.Option("--timbre", help="Factor on the formants: 0.7 to 1.4 (parametric voices)."),
+    ] = 1.0,
     seed: Annotated[
         int | None, typer.Option("--seed", help="The same seed gives the same audio.")
     ] = None,
@@ -137,6 +144,8 @@ def speak(
             words,
             speaker=speaker,
             rate=rate,
+            pitch=pitch,
+            timbre=timbre,
             seed=seed,
             ssml=ssml,
             pause=pause,

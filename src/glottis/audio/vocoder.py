@@ -12,7 +12,7 @@ Morise et al. 2016). The same in torch, differentiable, is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,29 +113,50 @@ def analyse(samples: Array, config: VocoderConfig) -> Parameters:
     )
 
 
-def synthesize(parameters: Parameters, config: VocoderConfig, seed: int = 0) -> Array:
+def synthesize(
+    parameters: Parameters, config: VocoderConfig, seed: int = 0, *, timbre: float = 1.0
+) -> Array:
     """Parameters -> float32 ``[frames * hop]``; the same seed gives the same noise.
 
+    ``timbre`` moves the formants: above 1 to higher frequencies, as a shorter vocal tract does, by
+    about this factor where hearing is linear. The pitch stays.
+
     Raises:
-        InputError: shapes that do not fit ``config``, values that are not finite, or a negative
-            pitch.
+        InputError: shapes that do not fit ``config``, values that are not finite, a negative
+            pitch, or a timbre out of range.
     """
-    return np.concatenate([*stream([parameters], config, seed), np.zeros(0, np.float32)])
+    pieces = stream([parameters], config, seed, timbre=timbre)
+    return np.concatenate([*pieces, np.zeros(0, np.float32)])
 
 
 def stream(
-    pieces: Iterator[Parameters] | list[Parameters], config: VocoderConfig, seed: int = 0
+    pieces: Iterable[Parameters], config: VocoderConfig, seed: int = 0, *, timbre: float = 1.0
 ) -> Iterator[Array]:
     """Parameters piece by piece -> audio piece by piece; joined it is what the whole would give.
 
     Audio comes two frames behind: what a frame's pitch and window do ends with the next frame.
     """
-    synthesizer = _Synthesizer(config, seed)
+    if not TIMBRES[0] <= timbre <= TIMBRES[1]:
+        raise InputError(f"timbre must be {TIMBRES[0]} to {TIMBRES[1]}, not {timbre}")
+    synthesizer = _Synthesizer(config, seed, moved(config.alpha, timbre))
     for piece in pieces:
         _check(piece, config)
         if len(piece.pitch):
             yield synthesizer.push(piece)
     yield synthesizer.finish()
+
+
+TIMBRES = (0.7, 1.4)
+"""Lowest and highest ``timbre``."""
+
+
+def moved(alpha: float, timbre: float) -> float:
+    """The ``alpha`` under which a mel-cepstrum's formants lie ``timbre`` times as high.
+
+    Exact where the warping's slope at 0 Hz, ``(1 + alpha) / (1 - alpha)``, holds.
+    """
+    slope = (1 + alpha) / (1 - alpha) / timbre
+    return (slope - 1) / (slope + 1)
 
 
 def _check(piece: Parameters, config: VocoderConfig) -> None:
@@ -163,11 +184,11 @@ class _Synthesizer:
     ``j`` of that row has its window's middle at sample ``(j - 1) * hop + hop // 2``.
     """
 
-    def __init__(self, config: VocoderConfig, seed: int) -> None:
+    def __init__(self, config: VocoderConfig, seed: int, alpha: float) -> None:
         self.config, self.seed = config, seed
         self.window = crossfade(config.hop).astype(np.float32)
         self.lead = lead(config.fft_size)
-        response = response_matrix(config.order, config.alpha, config.fft_size).T
+        response = response_matrix(config.order, alpha, config.fft_size).T
         self.real = response.real.astype(np.float32)
         self.imaginary = response.imag.astype(np.float32)
         self.weights = band_weights(config.sample_rate, config.fft_size).astype(np.float32)

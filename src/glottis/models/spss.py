@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from glottis.alignment import coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
 from glottis.audio.vocoder import Parameters, VocoderConfig, synthesize
-from glottis.blocks.blanks import drop_blanks
+from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
 from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.transformer import ConvolutionalPrenet, Transformer
@@ -218,9 +218,7 @@ class SPSS(nn.Module):
         mask = mask_from_lengths(text_lengths, text.shape[1])
         hidden = self._encode(text, mask, speaker)
         if durations is None:
-            frames = torch.exp(self.durations(hidden, mask)) * mask.squeeze(1) * length_scale
-            ends = torch.floor(frames.cumsum(1) + 0.5)
-            durations = ends.diff(dim=1, prepend=torch.zeros_like(ends[:, :1])).long()
+            durations = self._durations(hidden, mask, length_scale)
         lengths = durations.sum(1)
         predicted = self._predict(hidden, durations, int(lengths.max()))
         made = mlpg(predicted.mean, predicted.variance, WINDOWS, lengths)
@@ -233,6 +231,12 @@ class SPSS(nn.Module):
                 track = track.mean(0) + (track - track.mean(0)) * gain
             items.append(self.parameters_of(track, odds > 0))
         return items, durations
+
+    def _durations(self, hidden: Tensor, mask: Tensor, length_scale: Tensor | float) -> Tensor:
+        """Whole frames ``[batch, text]``: rounded running sums, so that errors do not add up."""
+        frames = torch.exp(self.durations(hidden, mask)) * mask.squeeze(1) * length_scale
+        ends = torch.floor(frames.cumsum(1) + 0.5)
+        return (ends - nn.functional.pad(ends, (1, 0))[:, :-1]).long()
 
     def parameters_of(self, track: Tensor, voiced: Tensor) -> Parameters:
         """Standardised ``[frames, static]`` and bool ``[frames]`` -> vocoder parameters."""
@@ -269,6 +273,10 @@ class SPSS(nn.Module):
             "cepstrum_sample": torch.from_numpy(made.cepstrum[1:]),
             "audio_sample": torch.from_numpy(synthesize(made, self.config.vocoder)),
         }
+
+    def export_graph(self) -> nn.Module:
+        """The graph of a voice file; see :class:`ParameterGraph`."""
+        return ParameterGraph(self)
 
     def _losses(self, batch: ParameterBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
@@ -424,3 +432,35 @@ def _variances(values: Tensor, lengths: Tensor) -> Tensor:
     count = lengths[:, None]
     mean = torch.where(inside, values, 0.0).sum(1) / count
     return torch.where(inside, values - mean[:, None], 0.0).square().sum(1) / count
+
+
+class ParameterGraph(nn.Module):
+    """Ids to the distribution over vocoder parameters, for one sentence, in their own units.
+
+    ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
+    (unused, length scale, unused), ``speaker`` int64 ``[1]`` or None -> mean and variance
+    ``[1, frames, windows * static]``, log odds of voicing ``[1, frames]``, and durations int64
+    ``[1, text]``.
+    """
+
+    def __init__(self, model: SPSS) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, text: Tensor, text_lengths: Tensor, scales: Tensor, speaker: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        model = self.model
+        inside = mask_from_lengths(text_lengths, text.shape[1])[0, 0]
+        kept = torch.nonzero((text[0] != PAD) & inside).squeeze(1)
+        read, lengths = text[:, kept], kept.shape[0] * torch.ones_like(text_lengths)
+        mask = mask_from_lengths(lengths, read.shape[1])
+        hidden = model._encode(read, mask, speaker)
+        durations = model._durations(hidden, mask, scales[1])
+        mean, variance, voicing = model._predict(hidden, durations, durations.sum())
+        scale = model.scale.repeat(len(WINDOWS))
+        offset = torch.cat([model.mean, torch.zeros_like(scale[len(model.mean) :])])
+        # The third scale has no meaning here; a graph's input that is not used would be dropped.
+        voicing = voicing + 0.0 * scales.sum()
+        durations = restore_blanks(durations, kept, text)
+        return mean * scale + offset, variance * scale.square(), voicing, durations
