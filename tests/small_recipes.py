@@ -14,6 +14,16 @@ GLOW = {
     "duration_dropout": 0.0,
     "block_dropout": 0.0,
 }
+SPSS = {
+    "channels": 16,
+    "filter_channels": 16,
+    "encoder_layers": 1,
+    "frame_channels": 16,
+    "frame_layers": 1,
+    "duration_channels": 8,
+    "order": 19,
+    "dropout": 0.0,
+}
 VOCOS = {
     "channels": 16,
     "hidden": 16,

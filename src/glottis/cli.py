@@ -94,6 +94,13 @@ def speak(
     rate: Annotated[
         float, typer.Option("--rate", "-r", help="Speed: 0.25 (slow) to 4 (fast).")
     ] = 1.0,
+    pitch: Annotated[
+        float, typer.Option("--pitch", help="Factor on the pitch: 0.5 to 2 (parametric voices).")
+    ] = 1.0,
+    timbre: Annotated[
+        float,
+        typer.Option("--timbre", help="Factor on the formants: 0.7 to 1.4 (parametric voices)."),
+    ] = 1.0,
     seed: Annotated[
         int | None, typer.Option("--seed", help="The same seed gives the same audio.")
     ] = None,
@@ -137,6 +144,8 @@ def speak(
             words,
             speaker=speaker,
             rate=rate,
+            pitch=pitch,
+            timbre=timbre,
             seed=seed,
             ssml=ssml,
             pause=pause,
@@ -302,6 +311,35 @@ def doctor(
     print(report.json() if json == "-" else report)
     if not report.usable:
         raise typer.Exit(1)
+
+
+@app.command()
+def align(
+    corpus: Annotated[Path, typer.Argument(help="Folder with a transcript table and recordings.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the times.")],
+    settings: Settings = None,
+    language: Annotated[
+        str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Processes; all processors by default.")
+    ] = None,
+) -> None:
+    """Find where each word and phone is said: TextGrid, CTM and HTS labels.
+
+    The aligner is trained on this corpus alone.
+    """
+    from glottis.config import build, override
+    from glottis.corpus.forced_alignment import AlignConfig, align_corpus
+
+    values = override({}, settings or [])
+    if language is not None:
+        values["language"] = language
+    with _progress("aligning") as progress:
+        summary = align_corpus(
+            corpus, out, config=build(AlignConfig, values, "align"), jobs=jobs, progress=progress
+        )
+    print(summary)
 
 
 @app.command()

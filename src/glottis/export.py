@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -88,6 +88,10 @@ def export_voice(
             "voice file does not have; train a model of your own, or start it from these weights "
             "with initialize="
         )
+    if hasattr(acoustic, "parameters_of"):
+        if vocoder is not None:
+            raise InputError(f"{run} speaks by itself: leave --vocoder out")
+        return _export_parameters(acoustic, facts, out, weights, name, license)
     if vocoder is None:
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")
     decoder, decoder_facts = load_run(vocoder)
@@ -103,6 +107,54 @@ def export_voice(
         _write_graph(graph, path, weights, _metadata(facts), several)
         _check(graph, path, several)
         description = _description(facts, name or out.stem, license, noise_scale, out)
+        with replacing(out.with_name(out.name + ".json")) as beside:
+            beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
+    return out
+
+
+def _export_parameters(
+    model: nn.Module,
+    facts: dict[str, Any],
+    out: Path,
+    weights: Storage,
+    name: str | None,
+    license: str | None,
+) -> Path:
+    """Write a voice whose graph gives the distribution of vocoder parameters.
+
+    Such a voice is glottis's alone: the runtime finds the trajectory and synthesises it.
+    """
+    import torch
+
+    class Graph(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.acoustic = copy.deepcopy(model).export_graph()  # type: ignore[operator]
+            _remove_parametrizations(self)
+
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            text, lengths, scales, *rest = inputs
+            made: tuple[torch.Tensor, ...] = self.acoustic(
+                text, lengths, scales, rest[0] if rest else None
+            )
+            return made
+
+    several = len(facts["speakers"]) > 1
+    graph, trained = Graph(), cast(Any, model)
+    config = trained.config
+    description = _description(facts, name or out.stem, license, 0.0, out)
+    description["hop_length"] = config.vocoder.hop
+    variance = trained.global_variance * trained.scale.square()
+    description["glottis"]["parameters"] = {
+        "order": config.order,
+        "low": config.low,
+        "high": config.high,
+        "global_variance": [float(value) for value in variance],
+    }
+    with replacing(out) as path:
+        _write_graph(graph, path, weights, _metadata(facts), several, PARAMETER_OUTPUTS)
+        _check(graph, path, several, PARAMETER_OUTPUTS)
         with replacing(out.with_name(out.name + ".json")) as beside:
             beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
@@ -152,18 +204,13 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
     """
     import torch
     from torch import nn
-    from torch.nn.utils import parametrize
 
     class Graph(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.acoustic = copy.deepcopy(acoustic).export_graph()  # type: ignore[operator]
             self.vocoder = copy.deepcopy(vocoder).export_graph()  # type: ignore[operator]
-            for module in list(self.modules()):
-                if parametrize.is_parametrized(module):
-                    for name in list(module.parametrizations):  # type: ignore[arg-type]
-                        parametrize.remove_parametrizations(module, name)
-            self.eval().requires_grad_(False)
+            _remove_parametrizations(self)
 
         def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
             text, lengths, scales, *rest = inputs
@@ -175,14 +222,43 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
     return Graph()
 
 
+def _remove_parametrizations(graph: nn.Module) -> None:
+    """Plain weights for export, without gradients."""
+    from torch.nn.utils import parametrize
+
+    for module in list(graph.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name)
+    graph.eval().requires_grad_(False)
+
+
+AUDIO_OUTPUTS = {"output": {3: "samples"}, "durations": {1: "text"}}
+"""Outputs of a graph that speaks, and their axes that vary."""
+PARAMETER_OUTPUTS = {
+    "mean": {1: "frames"},
+    "variance": {1: "frames"},
+    "voicing": {1: "frames"},
+    "durations": {1: "text"},
+}
+"""Outputs of a graph that gives the distribution of vocoder parameters."""
+
+
 def _write_graph(
-    graph: nn.Module, path: Path, weights: Storage, metadata: dict[str, str], several: bool
+    graph: nn.Module,
+    path: Path,
+    weights: Storage,
+    metadata: dict[str, str],
+    several: bool,
+    outputs: dict[str, dict[int, str]] = AUDIO_OUTPUTS,
 ) -> None:
     import onnx
     import torch
     from safetensors.torch import save
 
-    names = ["input", "input_lengths", "scales", *(["sid"] if several else []), "seed"]
+    seeded = outputs is AUDIO_OUTPUTS
+    names = ["input", "input_lengths", "scales"]
+    names += [*(["sid"] if several else []), *(["seed"] if seeded else [])]
     example = _example(several, length=24)
     with warnings.catch_warnings():
         # Tracing warns about every Python number made from a tensor; the check is what counts.
@@ -192,12 +268,8 @@ def _write_graph(
             tuple(torch.from_numpy(example[name]) for name in names),
             str(path),
             input_names=names,
-            output_names=["output", "durations"],
-            dynamic_axes={
-                "input": {1: "text"},
-                "output": {3: "samples"},
-                "durations": {1: "text"},
-            },
+            output_names=list(outputs),
+            dynamic_axes={"input": {1: "text"}, **outputs},
             opset_version=OPSET,
             do_constant_folding=False,
             dynamo=False,
@@ -210,7 +282,9 @@ def _write_graph(
     graph.load_state_dict(
         {key: torch.from_numpy(value.copy()) for key, value in stored.items()}, strict=False
     )
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.int64), "seed"))
+    if seeded:
+        seed = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "seed")
+        model.graph.initializer.append(seed)
     forget_shapes(model)
     del model.metadata_props[:]
     for key, value in metadata.items():
@@ -301,7 +375,12 @@ def _store(model: Any, weights: Storage) -> dict[str, np.ndarray]:
     return values
 
 
-def _check(graph: nn.Module, path: Path, several: bool) -> None:
+def _check(
+    graph: nn.Module,
+    path: Path,
+    several: bool,
+    outputs: dict[str, dict[int, str]] = AUDIO_OUTPUTS,
+) -> None:
     """Speak a few random sentences with torch and with the file; raise when they differ."""
     import onnxruntime
     import torch
@@ -312,18 +391,21 @@ def _check(graph: nn.Module, path: Path, several: bool) -> None:
     rng = np.random.default_rng(0)
     for length in (9, 40, 151):
         example = _example(several, length, rng)
-        ours, durations = session.run(None, example)
+        if outputs is not AUDIO_OUTPUTS:
+            del example["seed"]
+        *ours, durations = session.run(None, example)
         with torch.no_grad():
-            theirs, wanted = graph(*(torch.from_numpy(value) for value in example.values()))
+            *theirs, wanted = graph(*(torch.from_numpy(value) for value in example.values()))
         if not np.array_equal(durations, wanted.numpy()):
             raise InputError(f"{path.name}: the graph's durations differ from torch's; not written")
-        difference = float(np.abs(ours - theirs.numpy()).max())
+        pairs = zip(ours, theirs, strict=True)
+        difference = max(float(np.abs(one - other.numpy()).max()) for one, other in pairs)
         if not difference <= TOLERANCE:
             raise InputError(
-                f"{path.name}: the graph's audio differs from torch's by {difference:.2g}; "
+                f"{path.name}: the graph's output differs from torch's by {difference:.2g}; "
                 "not written"
             )
-        log.info("%d ids: %d samples, differing from torch by %.1g", length, ours.size, difference)
+        log.info("%d ids: differing from torch by %.1g", length, difference)
 
 
 def _example(

@@ -122,7 +122,7 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize(
-    "verb", ["speak", "voices", "prepare", "doctor", "train", "export", "evaluate"]
+    "verb", ["speak", "voices", "prepare", "doctor", "align", "train", "export", "evaluate"]
 )
 def test_every_verb_has_help(verb, capsys):
     assert main([verb, "--help"]) == 0

@@ -18,16 +18,16 @@ from glottis.export import export_voice
 from glottis.models.glow_tts import GlowTTS
 from glottis.training.config import Recipe
 from glottis.training.run import list_recipes, read_recipe, run, train
-from small_recipes import GLOW, TRAINING, VOCOS
+from small_recipes import GLOW, SPSS, TRAINING, VOCOS
 
 
 def _recipe(model: str, **changes: Any) -> Recipe:
-    network = {"glow_tts": GLOW, "vocos": VOCOS}[model]
+    network = {"glow_tts": GLOW, "spss": SPSS, "vocos": VOCOS}[model]
     training = {**TRAINING, **changes}
     return build(Recipe, {"model": model, "network": network, "training": training}, "test")
 
 
-@pytest.mark.parametrize("model", ["glow_tts", "vocos"])
+@pytest.mark.parametrize("model", ["glow_tts", "spss", "vocos"])
 def test_resumed_equals_unbroken(
     model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

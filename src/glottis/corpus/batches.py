@@ -57,6 +57,27 @@ class WindowBatch(_Movable):
     speaker: Tensor
 
 
+@dataclass(frozen=True)
+class ParameterBatch(_Movable):
+    """Whole utterances as vocoder parameters. Padding is zero; lengths say what is real.
+
+    ``text``, ``text_lengths``, ``speaker`` and ``names`` as in :class:`UtteranceBatch`;
+    ``log_pitch`` float32 ``[batch, frames]``, log Hz, continued through unvoiced frames, and
+    ``voiced`` bool ``[batch, frames]``; ``cepstrum`` float32 ``[batch, order + 1, frames]``,
+    nepers; ``aperiodicity`` float32 ``[batch, bands, frames]``, dB; ``lengths`` int64 ``[batch]``.
+    """
+
+    names: Sequence[str]
+    text: Tensor
+    text_lengths: Tensor
+    log_pitch: Tensor
+    voiced: Tensor
+    cepstrum: Tensor
+    aperiodicity: Tensor
+    lengths: Tensor
+    speaker: Tensor
+
+
 def pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack ``[..., time_i]`` tensors: ``[batch, ..., time]`` padded with zeros, and lengths."""
     lengths = torch.tensor([sequence.shape[-1] for sequence in sequences])

@@ -15,9 +15,11 @@ from glottis.kernels.trajectory import (
     mlpg_solve,
     mlpg_windowed,
 )
+from glottis.kernels.trajectory_stream import TrajectoryStream
 
 __all__ = [
     "WINDOWS",
+    "TrajectoryStream",
     "mas",
     "mas_blocks",
     "mas_path",

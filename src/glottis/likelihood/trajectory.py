@@ -38,6 +38,8 @@ class TrajectoryGaussian(Distribution):
         mean: ``[..., frames, windows * static]``, as for ``mlpg``.
         variance: of the shape of ``mean`` or one that broadcasts to it; positive.
         windows: as for ``mlpg``, the first static.
+        lengths: integers ``[...]``, frames in each item; what lies beyond them, in ``value`` too,
+            takes no part. All frames when None.
 
     Raises:
         InputError: widths or windows that do not fit, or (when used) variances not positive.
@@ -51,6 +53,7 @@ class TrajectoryGaussian(Distribution):
         mean: Tensor,
         variance: Tensor,
         windows: Sequence[Any] = WINDOWS,
+        lengths: Any = None,
         *,
         validate_args: bool | None = None,
     ) -> None:
@@ -58,8 +61,13 @@ class TrajectoryGaussian(Distribution):
         self.variances = variance
         self.windows = tuple(windows)
         # The trajectory itself, which also refuses whatever does not fit.
-        self._mean = mlpg(mean, variance, windows)
-        self._flat, self._precision = mlpg_precisions(mean, variance, tuple(windows))
+        self._mean = mlpg(mean, variance, windows, lengths)
+        self._flat, self._precision = mlpg_precisions(mean, variance, tuple(windows), lengths)
+        self._inside: Tensor | None = None
+        if lengths is not None:
+            steps = torch.arange(mean.shape[-2], device=mean.device)
+            counts = torch.as_tensor(lengths, device=mean.device)
+            self._inside = (steps < counts[..., None])[..., None]
         super().__init__(self._mean.shape[:-2], self._mean.shape[-2:], validate_args=validate_args)
 
     @property
@@ -79,8 +87,11 @@ class TrajectoryGaussian(Distribution):
                 f"not {list(value.shape)}"
             )
         shape = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
-        distance = (value - self._mean).expand(*shape, *self.event_shape)
-        # All draws of one item share its precision: an axis for draws, then one for items.
+        distance = value - self._mean
+        if self._inside is not None:
+            distance = torch.where(self._inside, distance, 0.0)
+        distance = distance.expand(*shape, *self.event_shape)
+        # All draws of one item share its precision: the item's axis last, then one more for draws.
         items = self._precision.shape[0]
         flat = distance.reshape(-1, *self.event_shape)
         off = mlpg_windowed(flat, self.windows).unflatten(0, (-1, items))
@@ -196,15 +207,19 @@ class TrajectoryGaussian(Distribution):
             draws = max(1, noise.numel() // max(1, self._mean.numel()))
             each = self._precision.expand(draws, *self._precision.shape).flatten(0, 1)
             made = mlpg_colour(noise.reshape(-1, *self.event_shape), each, self.windows)
-            return self._mean + made.reshape(shape).to(self._mean)
+            drawn = self._mean + made.reshape(shape).to(self._mean)
+            return drawn if self._inside is None else torch.where(self._inside, drawn, 0.0)
 
     def entropy(self) -> Tensor:
         """``[...]`` in nats; differentiable in the variance."""
         return 0.5 * self._size * (1 + math.log(2 * math.pi)) - 0.5 * self._log_determinant()
 
     @property
-    def _size(self) -> int:
-        return self.event_shape[0] * self.event_shape[1]
+    def _size(self) -> int | Tensor:
+        """Numbers in an item's trajectory."""
+        if self._inside is None:
+            return self.event_shape[0] * self.event_shape[1]
+        return self._inside.sum((-2, -1)) * self.event_shape[1]
 
     def _log_determinant(self) -> Tensor:
         of_items = mlpg_log_determinant(self._precision, self.windows).sum(1)

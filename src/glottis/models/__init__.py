@@ -2,7 +2,8 @@
 
 A model is a ``torch.nn.Module`` with a ``Config`` in the same file and
 
-- ``batches``: the kind of batch it learns from, ``"utterances"`` or ``"windows"``;
+- ``batches``: the kind of batch it learns from, ``"utterances"``, ``"parameters"`` (then its
+  ``config.vocoder`` says which) or ``"windows"``;
 - ``optimized()``: parameters by the name of the loss that trains them;
 - ``steps(batch, step)``: yields ``(name, loss, logs)`` once for each optimiser, in order; the code
   after a ``yield`` runs when that optimiser has stepped, so an adversarial model is one generator;
@@ -23,6 +24,7 @@ MODELS = {
     "glow_tts": ("glottis.models.glow_tts", "GlowTTS"),
     "grad_tts": ("glottis.models.grad_tts", "GradTTS"),
     "hifi_gan": ("glottis.models.hifi_gan", "HiFiGAN"),
+    "spss": ("glottis.models.spss", "SPSS"),
     "vocos": ("glottis.models.vocos", "Vocos"),
 }
 

@@ -19,14 +19,17 @@ from lhotse import CutSet
 from lhotse.dataset.sampling import DynamicBucketingSampler, DynamicCutSampler
 from torch.utils.data import DataLoader, IterableDataset
 
+from glottis.audio.vocoder import VocoderConfig
 from glottis.corpus import Prepared, load_audio, load_mel, load_pitch
-from glottis.corpus.batches import UtteranceBatch, WindowBatch, pad
+from glottis.corpus.batches import ParameterBatch, UtteranceBatch, WindowBatch, pad
+from glottis.corpus.parameters import continuous_log_pitch, load_parameters
 from glottis.corpus.prepared import Split
 from glottis.errors import InputError
 from glottis.text.symbols import Symbols
 from glottis.training.config import TrainingConfig
 from glottis.training.durations import durations_of
 
+Batch = UtteranceBatch | ParameterBatch | WindowBatch
 Position = tuple[int, int]
 """Epoch and batch within it."""
 
@@ -37,9 +40,11 @@ class Batches(IterableDataset):
     Args:
         corpus: the prepared corpora.
         split: ``"train"`` or ``"test"``.
-        kind: ``"utterances"`` or ``"windows"``.
+        kind: ``"utterances"``, ``"parameters"`` or ``"windows"``.
         config: batch sizes and the seed.
         durations: frames of every phoneme id, by cut, when they are given.
+        symbols: phonemes to ids; not for windows.
+        vocoder: which parameters; for ``"parameters"``.
         start: the first position to give.
     """
 
@@ -52,18 +57,19 @@ class Batches(IterableDataset):
         *,
         symbols: Symbols | None = None,
         durations: Mapping[str, Sequence[int]] | None = None,
+        vocoder: VocoderConfig | None = None,
         start: Position = (0, 0),
         once: bool = False,
     ) -> None:
         super().__init__()
-        if kind not in ("utterances", "windows"):
-            raise ValueError(f"kind must be 'utterances' or 'windows', not {kind!r}")
+        if kind not in ("utterances", "parameters", "windows"):
+            raise ValueError(f"kind must be 'utterances', 'parameters' or 'windows', not {kind!r}")
         self.corpus, self.split, self.kind, self.config = corpus, split, kind, config
-        self.symbols, self.durations = symbols, durations
+        self.symbols, self.durations, self.vocoder = symbols, durations, vocoder
         self.start, self.once = start, once
         self.speakers = {name: index for index, name in enumerate(corpus.speakers)}
 
-    def __iter__(self) -> Iterator[tuple[UtteranceBatch | WindowBatch, Position]]:
+    def __iter__(self) -> Iterator[tuple[Batch, Position]]:
         first, skip = self.start
         epochs = range(first, first + 1) if self.once else itertools.count(first)
         for epoch in epochs:
@@ -105,7 +111,7 @@ class Batches(IterableDataset):
         sampler.set_epoch(epoch)
         return sampler
 
-    def _batch(self, cuts: CutSet, epoch: int) -> UtteranceBatch | WindowBatch:
+    def _batch(self, cuts: CutSet, epoch: int) -> Batch:
         speaker = torch.tensor([self.speakers[cut.supervisions[0].speaker] for cut in cuts])
         names = [cut.id for cut in cuts]
         if self.kind == "windows":
@@ -113,6 +119,8 @@ class Batches(IterableDataset):
         assert self.symbols is not None
         ids = [self.symbols.ids(cut.supervisions[0].custom["phonemes"]) for cut in cuts]
         text, text_lengths = pad([torch.tensor(row) for row in ids])
+        if self.kind == "parameters":
+            return self._parameters(list(cuts), names, text, text_lengths, speaker)
         mel, mel_lengths = pad([torch.from_numpy(load_mel(cut)) for cut in cuts])
         pitch, _ = pad([torch.from_numpy(load_pitch(cut)) for cut in cuts])
         durations = None
@@ -124,6 +132,29 @@ class Batches(IterableDataset):
             durations, _ = pad(rows)
         return UtteranceBatch(
             names, text, text_lengths, mel, mel_lengths, speaker, pitch, durations
+        )
+
+    def _parameters(
+        self,
+        cuts: list[Any],
+        names: list[str],
+        text: torch.Tensor,
+        text_lengths: torch.Tensor,
+        speaker: torch.Tensor,
+    ) -> ParameterBatch:
+        assert self.vocoder is not None
+        found = [load_parameters(cut, self.vocoder) for cut in cuts]
+        log_pitch, lengths = pad([torch.from_numpy(continuous_log_pitch(p.pitch)) for p in found])
+        voiced, cepstrum, aperiodicity = (
+            pad([torch.from_numpy(values) for values in rows])[0]
+            for rows in (
+                [p.pitch > 0 for p in found],
+                [p.cepstrum for p in found],
+                [p.aperiodicity for p in found],
+            )
+        )
+        return ParameterBatch(
+            names, text, text_lengths, log_pitch, voiced, cepstrum, aperiodicity, lengths, speaker
         )
 
     def _windows(
@@ -161,10 +192,11 @@ class Data(lightning.LightningDataModule):
         config: TrainingConfig,
         symbols: Symbols | None,
         durations: Mapping[str, Sequence[int]] | None = None,
+        vocoder: VocoderConfig | None = None,
     ) -> None:
         super().__init__()
         self.corpus, self.kind, self.config, self.symbols = corpus, kind, config, symbols
-        self.durations = durations
+        self.durations, self.vocoder = durations, vocoder
         self.start: Position = (0, 0)
 
     def train_dataloader(self) -> DataLoader:
@@ -181,6 +213,7 @@ class Data(lightning.LightningDataModule):
             self.config,
             symbols=self.symbols,
             durations=self.durations,
+            vocoder=self.vocoder,
             start=(0, 0) if once else self.start,
             once=once,
         )

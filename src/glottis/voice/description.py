@@ -11,6 +11,7 @@ from typing import Any
 
 from glottis.errors import InputError
 from glottis.text.symbols import Symbols
+from glottis.voice.parametric import ParameterVoice
 
 REQUIRED_INPUTS = ("input", "input_lengths", "scales")
 OPTIONAL_INPUTS = ("sid", "seed")
@@ -23,7 +24,8 @@ class Description:
     ``sample_rate`` in Hz; ``hop`` in samples a frame, none when the file does not say (Piper);
     ``speakers`` maps each name to its id, lowest id first, and is empty for an unnamed single
     speaker; ``noise_scale``, ``length_scale`` and ``noise_w`` are the defaults of ``scales``;
-    ``ours`` says that glottis has written the voice.
+    ``ours`` says that glottis has written the voice; ``parameters`` how the vocoder parameters that
+    its graph gives are spoken, none for a graph that gives audio.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Description:
     noise_w: float
     license: str | None
     ours: bool
+    parameters: ParameterVoice | None = None
 
 
 def read_description(graph: Path) -> Description:
@@ -143,6 +146,11 @@ class _Reader:
             noise_w=self.scale("inference.noise_w", 0.8),
             license=str(ours["license"]) if ours.get("license") else None,
             ours=bool(ours),
+            parameters=None
+            if ours.get("parameters") is None
+            else ParameterVoice.read(
+                ours["parameters"], self.positive("audio.sample_rate"), self.path
+            ),
         )
 
     def symbols(self) -> Symbols:
@@ -196,6 +204,11 @@ def check_graph(
     if not outputs:
         raise InputError(f"{graph}: its graph has no output")
     where = description.path
+    if description.parameters is not None and not {"mean", "variance", "voicing"} <= {*outputs}:
+        raise InputError(
+            f"{where}: glottis.parameters: the graph gives {', '.join(outputs)} instead of mean, "
+            "variance and voicing; give the JSON that belongs to this graph"
+        )
     if "sid" in inputs and description.num_speakers == 1:
         raise InputError(
             f"{where}: num_speakers: is 1, but the graph asks for a speaker (input 'sid'); "

@@ -45,6 +45,8 @@ class _Manner:
     length_scale: float
     noise_w: float
     seed: int
+    pitch: float
+    timbre: float
 
     def at(self, rate: float) -> _Manner:
         """The same, ``rate`` times as fast."""
@@ -61,7 +63,9 @@ class Voice:
         self._frames = "durations" in [node.name for node in self._session.get_outputs()]
         free = [node.name for node in self._session.get_overridable_initializers()]
         needed = [node.name for node in self._session.get_inputs()]
-        self._seeded = "seed" in free or "seed" in needed
+        self._parameters = self._description.parameters
+        self._seeds = "seed" in free or "seed" in needed
+        self._seeded = self._seeds or self._parameters is not None
         self._inputs = frozenset(needed)
         check_graph(
             self._description,
@@ -146,6 +150,8 @@ class Voice:
         seed: int | None = None,
         noise_scale: float | None = None,
         noise_w: float | None = None,
+        pitch: float = 1.0,
+        timbre: float = 1.0,
         pause: float = 0.25,
         paragraph_pause: float = 0.5,
         ssml: bool | None = None,
@@ -160,6 +166,8 @@ class Voice:
                 every call when left out.
             noise_scale: how much the voice varies; its own default when left out.
             noise_w: how much its rhythm varies; its own default when left out.
+            pitch: factor on the pitch, 0.5 to 2; for voices that speak from vocoder parameters.
+            timbre: factor on the formants, 0.7 to 1.4; for the same voices.
             pause: seconds of silence between sentences.
             paragraph_pause: seconds of silence between paragraphs.
             ssml: whether ``text`` is SSML (see :mod:`glottis.text.markup`); by default it is if it
@@ -177,6 +185,8 @@ class Voice:
                 seed=seed,
                 noise_scale=noise_scale,
                 noise_w=noise_w,
+                pitch=pitch,
+                timbre=timbre,
                 pause=pause,
                 paragraph_pause=paragraph_pause,
                 ssml=ssml,
@@ -192,6 +202,8 @@ class Voice:
         seed: int | None = None,
         noise_scale: float | None = None,
         noise_w: float | None = None,
+        pitch: float = 1.0,
+        timbre: float = 1.0,
         pause: float = 0.25,
         paragraph_pause: float = 0.5,
         ssml: bool | None = None,
@@ -203,7 +215,7 @@ class Voice:
         ``progress(done, total)`` is called after each sentence. Wrong arguments raise at once, text
         in which nothing can be said when that is known.
         """
-        manner = self._manner(speaker, rate, seed, noise_scale, noise_w)
+        manner = self._manner(speaker, rate, seed, noise_scale, noise_w, pitch, timbre)
         parts = self._plan(
             text,
             ssml,
@@ -219,6 +231,8 @@ class Voice:
         seed: int | None,
         noise_scale: float | None,
         noise_w: float | None,
+        pitch: float,
+        timbre: float,
     ) -> _Manner:
         slowest, fastest = RATES
         if not isinstance(rate, (int, float)) or not slowest <= rate <= fastest:
@@ -231,6 +245,13 @@ class Voice:
             raise InputError(f"seed must be a whole number, not {seed!r}")
         elif not self._seeded:
             _log.warning("%s draws its noise by itself; the seed has no effect", self.name)
+        if self._parameters is not None:
+            self._parameters.check(pitch, timbre)
+        elif (pitch, timbre) != (1.0, 1.0):
+            raise InputError(
+                f"the voice {self.name} gives audio, whose pitch and timbre cannot be set; "
+                "leave them out, or choose a voice that speaks from vocoder parameters"
+            )
         own = self._description
         return _Manner(
             speaker=self._speaker(speaker),
@@ -240,6 +261,8 @@ class Voice:
             length_scale=own.length_scale / rate,
             noise_w=own.noise_w if noise_w is None else _scale("noise_w", noise_w),
             seed=int(seed),
+            pitch=float(pitch),
+            timbre=float(timbre),
         )
 
     def _speaker(self, speaker: str | int | None) -> int:
@@ -390,9 +413,15 @@ class Voice:
         }
         if "sid" in self._inputs:
             feeds["sid"] = np.array([manner.speaker], dtype=np.int64)
-        if self._seeded:
+        if self._seeds:
             feeds["seed"] = np.array([seed], dtype=np.int64)
         outputs = self._infer(feeds)
+        if self._parameters is not None:
+            law = [np.asarray(value)[0] for value in outputs[:3]]
+            spoken = self._parameters.speak(
+                *law, seed=seed, pitch=manner.pitch, timbre=manner.timbre
+            )
+            outputs = [spoken, outputs[3]]
         samples = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
         if not np.isfinite(samples).all():
             raise InputError(f"{self.path}: the graph gave NaN or infinite samples; is it damaged?")
@@ -404,6 +433,8 @@ class Voice:
 
     def _infer(self, feeds: dict[str, Any]) -> list[Any]:
         names = [self._session.get_outputs()[0].name, *(["durations"] if self._frames else [])]
+        if self._parameters is not None:
+            names = ["mean", "variance", "voicing", "durations"]
         try:
             return list(self._session.run(names, feeds))
         except Exception as error:  # onnxruntime's errors have no common class of their own.
