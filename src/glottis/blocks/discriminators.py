@@ -1,29 +1,45 @@
 """Waveform discriminators and least-squares adversarial losses.
 
-Multi-period: Kong, Kim & Bae 2020 (HiFi-GAN). Multi-resolution: Jang et al. 2021 (UnivNet).
-Losses: Mao et al. 2017 (LSGAN) and feature matching, Larsen et al. 2016; Kumar et al. 2019.
+Multi-period: Kong, Kim & Bae 2020 (HiFi-GAN). Multi-scale: Kumar et al. 2019 (MelGAN), as HiFi-GAN
+has it. Multi-resolution: Jang et al. 2021 (UnivNet).
+Losses: Mao et al. 2017 (LSGAN) and feature matching, Larsen et al. 2016; Kumar et al. 2019. They
+are averaged over discriminators and layers, or summed as HiFi-GAN and VITS do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+from glottis.errors import InputError
 
 Judged = tuple[Tensor, list[Tensor]]
 """What a discriminator says: scores ``[batch, n]`` and the hidden features that led to them."""
+Reduction = Literal["mean", "sum"]
 
 
 class PeriodDiscriminator(nn.Module):
-    """Looks at every ``period``-th sample: audio as ``[batch, 1, time / period, period]``."""
+    """Looks at every ``period``-th sample: audio as ``[batch, 1, time / period, period]``.
 
-    def __init__(self, period: int, channels: Sequence[int], kernel_size: int = 5, stride: int = 3):
+    ``score_is_feature`` counts the scores among the features, as HiFi-GAN's code does.
+    """
+
+    def __init__(
+        self,
+        period: int,
+        channels: Sequence[int],
+        kernel_size: int = 5,
+        stride: int = 3,
+        score_is_feature: bool = False,
+    ) -> None:
         super().__init__()
-        self.period = period
+        self.period, self.score_is_feature = period, score_is_feature
         sizes = [1, *channels]
         self.layers = nn.ModuleList(
             weight_norm(
@@ -45,7 +61,72 @@ class PeriodDiscriminator(nn.Module):
         if rest:
             x = F.pad(x, (0, rest), mode="reflect")
         x = x.unflatten(-1, (-1, self.period))
-        return _judge(x, self.layers, self.score)
+        return _judge(x, self.layers, self.score, self.score_is_feature)
+
+
+class ScaleDiscriminator(nn.Module):
+    """Looks at audio smoothed and halved in rate ``halvings`` times, by long strided convolutions.
+
+    The scores count among the features. ``spectral`` normalises weights by their largest singular
+    value (Miyato et al. 2018) instead of their length. ``channels`` are of the seven layers, the
+    second to the sixth of them grouped.
+    """
+
+    LAYERS = (
+        # kernel, stride, groups
+        (15, 1, 1),
+        (41, 2, 4),
+        (41, 2, 16),
+        (41, 4, 16),
+        (41, 4, 16),
+        (41, 1, 16),
+        (5, 1, 1),
+    )
+
+    def __init__(
+        self,
+        halvings: int = 0,
+        spectral: bool = False,
+        channels: Sequence[int] = (128, 128, 256, 512, 1024, 1024, 1024),
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(self.LAYERS):
+            raise InputError(f"channels must name {len(self.LAYERS)} sizes, not {list(channels)}")
+        self.halvings = halvings
+        normalized = spectral_norm if spectral else weight_norm
+        self.layers = nn.ModuleList()
+        before = 1
+        for after, (kernel, stride, groups) in zip(channels, self.LAYERS, strict=True):
+            if before % groups or after % groups:
+                raise InputError(f"channels {list(channels)} do not divide into groups of {groups}")
+            self.layers.append(
+                normalized(
+                    nn.Conv1d(before, after, kernel, stride, padding=kernel // 2, groups=groups)
+                )
+            )
+            before = after
+        self.score = normalized(nn.Conv1d(before, 1, 3, padding=1))
+
+    def forward(self, samples: Tensor) -> Judged:
+        x = samples.unsqueeze(1)
+        for _ in range(self.halvings):
+            x = F.avg_pool1d(x, 4, 2, padding=2)
+        return _judge(x, self.layers, self.score, True)
+
+
+def multi_period(
+    periods: Sequence[int] = (2, 3, 5, 7, 11),
+    channels: Sequence[int] = (32, 128, 512, 1024, 1024),
+) -> list[nn.Module]:
+    """The members of HiFi-GAN's multi-period discriminator."""
+    return [PeriodDiscriminator(period, channels, score_is_feature=True) for period in periods]
+
+
+def multi_scale(
+    scales: int = 3, channels: Sequence[int] = (128, 128, 256, 512, 1024, 1024, 1024)
+) -> list[nn.Module]:
+    """The members of HiFi-GAN's multi-scale discriminator; the first has spectral norms."""
+    return [ScaleDiscriminator(i, spectral=i == 0, channels=channels) for i in range(scales)]
 
 
 class ResolutionDiscriminator(nn.Module):
@@ -115,33 +196,45 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def discriminator_loss(real: list[Judged], fake: list[Judged]) -> Tensor:
-    """Least squares, averaged over discriminators: real scores to 1, fake ones to 0."""
+def discriminator_loss(
+    real: list[Judged], fake: list[Judged], reduction: Reduction = "mean"
+) -> Tensor:
+    """Least squares: real scores to 1, fake ones to 0."""
     terms = [
         (r.float() - 1).square().mean() + f.float().square().mean()
         for (r, _), (f, _) in zip(real, fake, strict=True)
     ]
-    return torch.stack(terms).mean()
+    return _reduce(terms, reduction)
 
 
-def generator_loss(fake: list[Judged]) -> Tensor:
-    """Least squares, averaged over discriminators: fake scores to 1."""
-    return torch.stack([(f.float() - 1).square().mean() for f, _ in fake]).mean()
+def generator_loss(fake: list[Judged], reduction: Reduction = "mean") -> Tensor:
+    """Least squares: fake scores to 1."""
+    return _reduce([(f.float() - 1).square().mean() for f, _ in fake], reduction)
 
 
-def feature_matching_loss(real: list[Judged], fake: list[Judged]) -> Tensor:
-    """Mean absolute difference of hidden features, averaged over layers and discriminators."""
+def feature_matching_loss(
+    real: list[Judged], fake: list[Judged], reduction: Reduction = "mean"
+) -> Tensor:
+    """Mean absolute difference of hidden features, over layers and discriminators."""
     terms = [
         F.l1_loss(f.float(), r.detach().float())
         for (_, reals), (_, fakes) in zip(real, fake, strict=True)
         for r, f in zip(reals, fakes, strict=True)
     ]
-    return torch.stack(terms).mean()
+    return _reduce(terms, reduction)
 
 
-def _judge(x: Tensor, layers: nn.ModuleList, score: nn.Module) -> Judged:
+def _reduce(terms: list[Tensor], reduction: Reduction) -> Tensor:
+    stacked = torch.stack(terms)
+    return stacked.sum() if reduction == "sum" else stacked.mean()
+
+
+def _judge(
+    x: Tensor, layers: nn.ModuleList, score: nn.Module, score_is_feature: bool = False
+) -> Judged:
     features = []
     for layer in layers:
         x = F.leaky_relu(layer(x), 0.1)
         features.append(x)
-    return score(x).flatten(1), features
+    scores = score(x)
+    return scores.flatten(1), [*features, scores] if score_is_feature else features

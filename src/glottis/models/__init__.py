@@ -21,6 +21,7 @@ from glottis.errors import InputError
 
 MODELS = {
     "glow_tts": ("glottis.models.glow_tts", "GlowTTS"),
+    "hifi_gan": ("glottis.models.hifi_gan", "HiFiGAN"),
     "vocos": ("glottis.models.vocos", "Vocos"),
 }
 
