@@ -50,9 +50,10 @@ def export_voice(
     """Write ``out`` (``NAME.onnx``) and ``NAME.onnx.json`` from run folders.
 
     Args:
-        run: the run folder of a model that turns text into log-mels.
+        run: the run folder of a model that turns text into log-mels, or into audio.
         out: where the voice goes; must end in ``.onnx``.
-        vocoder: the run folder of a vocoder trained with the same mel settings.
+        vocoder: the run folder of a vocoder trained with the same mel settings; None for a model
+            that makes audio.
         weights: how matrices are stored. ``float16`` halves the file, ``int8`` (symmetric, one
             scale for each output channel) quarters it; both are computed with as float32.
         name: the voice's name; the file's when left out.
@@ -71,14 +72,19 @@ def export_voice(
     if weights not in ("float32", "float16", "int8"):
         raise InputError(f"weights takes float32, float16 or int8, not {weights!r}")
     acoustic, facts = load_run(run)
-    if vocoder is None:
+    decoder = None
+    if getattr(acoustic, "end_to_end", False):
+        if vocoder is not None:
+            raise InputError(f"{run} makes audio by itself: leave --vocoder {vocoder} out")
+    elif vocoder is None:
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")
-    decoder, decoder_facts = load_run(vocoder)
-    if facts["mel"] != decoder_facts["mel"]:
-        raise InputError(
-            f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel settings "
-            f"{decoder_facts['mel']}, {run} with {facts['mel']}"
-        )
+    else:
+        decoder, decoder_facts = load_run(vocoder)
+        if facts["mel"] != decoder_facts["mel"]:
+            raise InputError(
+                f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel "
+                f"settings {decoder_facts['mel']}, {run} with {facts['mel']}"
+            )
     speakers = facts["speakers"]
     several = len(speakers) > 1
     graph = voice_graph(acoustic, decoder)
@@ -122,8 +128,9 @@ def load_run(run: Path) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), facts
 
 
-def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
-    """Ids to audio for one sentence, in operations that ONNX has.
+def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
+    """Ids to audio for one sentence, in operations that ONNX has; without a vocoder for a model
+    that makes audio.
 
     The module takes ``input`` int64 ``[1, text]``, ``input_lengths`` int64 ``[1]``, ``scales``
     float32 ``[3]``, ``sid`` int64 ``[1]`` when several speakers are known, ``seed`` int64 ``[1]``,
@@ -138,7 +145,9 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.acoustic = copy.deepcopy(acoustic).export_graph()  # type: ignore[operator]
-            self.vocoder = copy.deepcopy(vocoder).export_graph()  # type: ignore[operator]
+            self.vocoder = None
+            if vocoder is not None:
+                self.vocoder = copy.deepcopy(vocoder).export_graph()  # type: ignore[operator]
             for module in list(self.modules()):
                 if parametrize.is_parametrized(module):
                     for name in list(module.parametrizations):  # type: ignore[arg-type]
@@ -148,8 +157,9 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
         def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
             text, lengths, scales, *rest = inputs
             speaker = rest[0] if len(rest) > 1 else None
-            mel, durations = self.acoustic(text, lengths, scales, speaker, rest[-1])
-            samples = self.vocoder(mel)
+            samples, durations = self.acoustic(text, lengths, scales, speaker, rest[-1])
+            if self.vocoder is not None:
+                samples = self.vocoder(samples)
             return torch.clamp(samples, -1.0, 1.0)[:, None, None, :], durations
 
     return Graph()

@@ -35,15 +35,16 @@ def uniform_from_seed(seed: Tensor, index: Tensor, stream: int) -> Tensor:
     return ((state // 128).float() + 0.5) / 2**24
 
 
-def normal_from_seed(seed: Tensor, frames: int | Tensor, channels: int) -> Tensor:
+def normal_from_seed(seed: Tensor, frames: int | Tensor, channels: int, stream: int = 0) -> Tensor:
     """Standard normal noise ``[1, channels, frames]``, float32 (Box & Muller 1958).
 
-    Frame ``t`` does not depend on ``frames``. ``seed`` is int64 ``[1]``; ``channels`` is even.
+    Frame ``t`` does not depend on ``frames``. ``seed`` is int64 ``[1]``; ``channels`` is even;
+    different streams of one seed are independent.
     """
     steps = torch.arange(frames, device=seed.device)  # type: ignore[arg-type]
     index = (
         steps[None, :] * (channels // 2) + torch.arange(channels // 2, device=seed.device)[:, None]
     )
-    radius = torch.sqrt(-2.0 * torch.log(uniform_from_seed(seed, index, 0)))
-    angle = 2.0 * math.pi * uniform_from_seed(seed, index, 1)
+    radius = torch.sqrt(-2.0 * torch.log(uniform_from_seed(seed, index, 2 * stream)))
+    angle = 2.0 * math.pi * uniform_from_seed(seed, index, 2 * stream + 1)
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=0).unsqueeze(0)

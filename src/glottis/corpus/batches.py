@@ -29,6 +29,9 @@ class UtteranceBatch(_Movable):
     ``text`` int64 ``[batch, text]`` of phoneme ids, ``text_lengths`` int64 ``[batch]``;
     ``mel`` float32 ``[batch, mels, frames]``, ``mel_lengths`` int64 ``[batch]``;
     ``speaker`` int64 ``[batch]``, an index into the corpus' sorted speakers; ``names`` are cut ids.
+    In batches of the kind ``"utterances_with_audio"`` also ``audio`` float32
+    ``[batch, frames * hop]``, of ``mel_lengths * hop`` samples each, and ``language`` int64
+    ``[batch]``, an index into the corpus' sorted languages.
     """
 
     names: Sequence[str]
@@ -37,6 +40,25 @@ class UtteranceBatch(_Movable):
     mel: Tensor
     mel_lengths: Tensor
     speaker: Tensor
+    audio: Tensor | None = None
+    language: Tensor | None = None
+
+    def first(self) -> UtteranceBatch:
+        """The first utterance, without padding."""
+        tokens, frames = int(self.text_lengths[0]), int(self.mel_lengths[0])
+        audio = self.audio
+        if audio is not None:
+            audio = audio[:1, : frames * (audio.shape[1] // self.mel.shape[2])]
+        return UtteranceBatch(
+            self.names[:1],
+            self.text[:1, :tokens],
+            self.text_lengths[:1],
+            self.mel[:1, :, :frames],
+            self.mel_lengths[:1],
+            self.speaker[:1],
+            audio,
+            None if self.language is None else self.language[:1],
+        )
 
 
 @dataclass(frozen=True)

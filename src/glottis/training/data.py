@@ -28,6 +28,8 @@ from glottis.training.config import TrainingConfig
 
 Position = tuple[int, int]
 """Epoch and batch within it."""
+KINDS = ("utterances", "utterances_with_audio", "windows")
+"""Of batches; see :mod:`glottis.corpus.batches`."""
 
 
 class Batches(IterableDataset):
@@ -36,7 +38,7 @@ class Batches(IterableDataset):
     Args:
         corpus: the prepared corpora.
         split: ``"train"`` or ``"test"``.
-        kind: ``"utterances"`` or ``"windows"``.
+        kind: ``"utterances"``, ``"utterances_with_audio"`` or ``"windows"``.
         config: batch sizes and the seed.
         start: the first position to give.
     """
@@ -53,12 +55,13 @@ class Batches(IterableDataset):
         once: bool = False,
     ) -> None:
         super().__init__()
-        if kind not in ("utterances", "windows"):
-            raise ValueError(f"kind must be 'utterances' or 'windows', not {kind!r}")
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         self.corpus, self.split, self.kind, self.config = corpus, split, kind, config
         self.symbols = symbols
         self.start, self.once = start, once
         self.speakers = {name: index for index, name in enumerate(corpus.speakers)}
+        self.languages = {name: index for index, name in enumerate(corpus.languages)}
 
     def __iter__(self) -> Iterator[tuple[UtteranceBatch | WindowBatch, Position]]:
         first, skip = self.start
@@ -86,12 +89,13 @@ class Batches(IterableDataset):
             shared: dict[str, Any] = {"max_cuts": config.batch_size}
             kind: Any = DynamicCutSampler
         else:
-            shared = {
-                "max_cuts": config.batch_size,
-                "max_duration": config.batch_seconds,
-                "num_buckets": config.buckets,
-            }
-            kind = DynamicBucketingSampler
+            shared = {"max_cuts": config.batch_size, "max_duration": config.batch_seconds}
+            kind = DynamicCutSampler
+            # Lhotse refuses a single bucket, and more buckets than cuts.
+            buckets = min(config.buckets, self.corpus.counts[self.split])
+            if buckets > 1:
+                shared["num_buckets"] = buckets
+                kind = DynamicBucketingSampler
         sampler = kind(
             cuts,
             shuffle=not self.once,
@@ -112,7 +116,11 @@ class Batches(IterableDataset):
             [torch.tensor(self.symbols.ids(cut.supervisions[0].custom["phonemes"])) for cut in cuts]
         )
         mel, mel_lengths = pad([torch.from_numpy(load_mel(cut)) for cut in cuts])
-        return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
+        if self.kind == "utterances":
+            return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
+        audio, _ = pad([torch.from_numpy(load_audio(cut)) for cut in cuts])
+        language = torch.tensor([self.languages[cut.supervisions[0].language] for cut in cuts])
+        return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker, audio, language)
 
     def _windows(
         self, cuts: list[Any], names: list[str], speaker: torch.Tensor, epoch: int
