@@ -143,9 +143,7 @@ def batch_of(config: Config, frames: tuple[int, int] = (60, 44)) -> UtteranceBat
     audio = torch.randn(2, frames[0] * hop, generator=random) * 0.1
     audio[1, frames[1] * hop :] = 0
     mel = torch.zeros(2, config.mel.mels, frames[0])
-    return UtteranceBatch(
-        ["a", "b"], text, texts, mel, lengths, torch.tensor([1, 2]), audio, torch.zeros(2).long()
-    )
+    return UtteranceBatch(["a", "b"], text, texts, mel, lengths, torch.tensor([1, 2]), audio=audio)
 
 
 class Comparison:

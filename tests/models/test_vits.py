@@ -86,8 +86,8 @@ def _batch(frames: list[int], texts: list[int], fill: float = 0.0) -> UtteranceB
         mel,
         torch.tensor(frames),
         torch.arange(len(frames)) % 3,
-        audio,
-        torch.arange(len(frames)) % 2,
+        audio=audio,
+        language=torch.arange(len(frames)) % 2,
     )
 
 

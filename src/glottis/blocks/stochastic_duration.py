@@ -154,7 +154,7 @@ class StochasticDurationPredictor(nn.Module):
         """
         mask = mask_from_lengths(lengths, text.shape[2])
         hidden = self._hidden(text, mask, condition)
-        base = SequenceNormal(2, lengths, text.shape[2])
+        base = SequenceNormal(2, lengths, text.shape[2], self.text.start.weight.dtype)
         density = FlowDistribution(
             base,
             [

@@ -56,8 +56,8 @@ class UtteranceBatch(_Movable):
             self.mel[:1, :, :frames],
             self.mel_lengths[:1],
             self.speaker[:1],
-            audio,
-            None if self.language is None else self.language[:1],
+            audio=audio,
+            language=None if self.language is None else self.language[:1],
         )
 
 

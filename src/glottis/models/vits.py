@@ -529,7 +529,8 @@ class VITS(nn.Module):
         prior = self._prior(text, text_lengths, speaker, language)
         if durations is None:
             mask = mask_from_lengths(text_lengths, text.shape[1])
-            drawn = noise(2, text.shape[1], 1) * scales[2]
+            random = self.config.durations == "stochastic"
+            drawn = noise(2, text.shape[1], 1) * scales[2] if random else None
             durations = self.predict_durations(prior.hidden, mask, given, scales[1], drawn)
         lengths = durations.sum(1)
         frames = lengths.max()

@@ -165,7 +165,7 @@ def from_original(
     kernels = len(network["resblock_kernels"])
     found = {}
     for key, value in {**weights, **judges}.items():
-        name = _name(key, kernels)
+        name = _name(key, kernels, network["durations"] == "deterministic")
         if name is None:
             raise InputError(f"the checkpoint's {key} has no place in our network")
         squeezed = "relative_" in name or name.endswith((".offset", ".log_scale"))
@@ -265,11 +265,10 @@ def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
     return 1 + max(int(found[1]) for key in weights if (found := re.match(pattern, key)))
 
 
-def _name(key: str, kernels: int) -> str | None:
+def _name(key: str, kernels: int, deterministic: bool) -> str | None:
     """Our name for one of the authors' weights; None for one we do not know."""
-    name = key
-    if key.startswith("dp.proj.") and not key.startswith("dp.proj.weight_"):
-        pass
+    # Two predictors have a part of one name.
+    name = re.sub(r"^dp\.proj\.", "durations.project.", key) if deterministic else key
     for pattern, ours in NAMES:
         name = re.sub(pattern, ours, name)
     name = re.sub(

@@ -120,7 +120,9 @@ class Batches(IterableDataset):
             return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
         audio, _ = pad([torch.from_numpy(load_audio(cut)) for cut in cuts])
         language = torch.tensor([self.languages[cut.supervisions[0].language] for cut in cuts])
-        return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker, audio, language)
+        return UtteranceBatch(
+            names, text, text_lengths, mel, mel_lengths, speaker, audio=audio, language=language
+        )
 
     def _windows(
         self, cuts: list[Any], names: list[str], speaker: torch.Tensor, epoch: int
