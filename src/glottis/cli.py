@@ -354,6 +354,29 @@ def export(
 
 
 @app.command()
+def convert(
+    recording: Annotated[Path, typer.Argument(help="A sound file of one of the speakers.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The sound file to write.")],
+    voice: Annotated[
+        Path,
+        typer.Option("--voice", "-v", help="The run folder of a VITS that knows both speakers."),
+    ],
+    source: Annotated[str, typer.Option("--from", help="Who speaks in the recording.")],
+    target: Annotated[str, typer.Option("--to", help="Who shall.")],
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same audio.")] = 0,
+) -> None:
+    """Say a recording again with another speaker's voice: the same words, at the same times."""
+    from glottis.audio.files import codec, write
+
+    codec(output)  # An unknown suffix should be told before any work is done.
+    from glottis.conversion import convert as run
+
+    samples, rate = run(voice, recording, source, target, seed=seed)
+    write(output, samples, rate)
+    _say(f"{output}: {len(samples) / rate:.2f} s, {source} as {target}")
+
+
+@app.command()
 def evaluate(
     voice: Annotated[
         str,
