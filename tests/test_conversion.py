@@ -15,7 +15,10 @@ from glottis.audio.files import read
 from glottis.audio.mel import MelConfig
 from glottis.cli import main
 from glottis.config import as_dict, build
+from glottis.errors import InputError
+from glottis.export import export_voice
 from glottis.models.vits import VITS, Config
+from glottis.voice import Voice
 from small_recipes import VITS as SMALL
 from synthetic_corpus import speech
 
@@ -74,16 +77,60 @@ def test_convert_writes_the_recording_with_the_other_voice(
     assert np.abs(other - converted("ann", "ann")).max() > 1e-3
 
 
+def test_a_voice_file_converts_as_its_run_does(run: Path, recording: Path, tmp_path: Path) -> None:
+    from glottis.conversion import convert
+
+    out = export_voice(run, tmp_path / "pair.onnx", weights="float32", conversion=True)
+    assert sorted(path.name for path in tmp_path.glob("pair*")) == [
+        "pair.onnx",
+        "pair.onnx.conversion",
+        "pair.onnx.json",
+    ]
+    voice = Voice.load(out)
+    # Without noise there is nothing that the two draw in different ways.
+    ours = voice.convert(recording, source="ann", target="bob", noise_scale=0.0)
+    theirs, rate = convert(run, recording, "ann", "bob", temperature=0.0)
+    assert ours.sample_rate == rate
+    np.testing.assert_allclose(ours.samples, theirs, atol=1e-3)
+    noisy = voice.convert(recording, source="ann", target="bob", seed=3).samples
+    again = voice.convert(recording, source=0, target=1, seed=3).samples
+    np.testing.assert_array_equal(noisy, again)
+    assert not np.array_equal(noisy, ours.samples)
+    samples, _ = read(recording, rate)
+    given = voice.convert(samples, source="ann", target="bob", noise_scale=0.0)
+    np.testing.assert_allclose(given.samples, ours.samples, atol=1e-4)
+    words = ["convert", str(recording), "-o", str(tmp_path / "a.wav"), "--voice", str(out)]
+    assert main([*words, "--from", "ann", "--to", "bob", "--seed", "3"]) == 0
+    np.testing.assert_allclose(read(tmp_path / "a.wav")[0], noisy, atol=1e-4)
+
+    with pytest.raises(InputError, match="no speaker 'eve'"):
+        voice.convert(recording, source="ann", target="eve")
+    with pytest.raises(InputError, match="one analysis window"):
+        voice.convert(np.zeros(100, np.float32), source="ann", target="bob")
+    (tmp_path / "pair.onnx.conversion").unlink()
+    with pytest.raises(InputError, match=r"pair\.onnx\.conversion is missing.*--conversion"):
+        Voice.load(out).convert(recording, source="ann", target="bob")
+
+
+def test_a_single_speaker_has_no_conversion_to_export(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    alone = _write(tmp_path / "one", ["ann"])
+    with pytest.raises(InputError, match="several speakers"):
+        export_voice(alone, tmp_path / "v.onnx", conversion=True)
+    assert not list(tmp_path.glob("v.*"))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"--from": "eve"}, "no speaker 'eve'. Speakers: ann, bob"),
         ({"--to": "eve"}, "no speaker 'eve'. Speakers: ann, bob"),
-        ({"--voice": "nowhere"}, "not a run folder"),
+        ({"--voice": "."}, "not a run folder"),
+        ({"--voice": "nowhere.onnx"}, "nowhere.onnx"),
         ({"-o": "out.xyz"}, "out.xyz"),
         ({"recording": "missing.wav"}, "missing.wav"),
     ],
-    ids=["source", "target", "run", "suffix", "recording"],
+    ids=["source", "target", "run", "voice", "suffix", "recording"],
 )
 def test_bad_input_is_told_in_one_line(
     run: Path,

@@ -340,6 +340,10 @@ def export(
     license: Annotated[
         str | None, typer.Option("--license", help="What the voice may be used for.")
     ] = None,
+    conversion: Annotated[
+        bool,
+        typer.Option("--conversion", help="Also write NAME.onnx.conversion, for 'convert'."),
+    ] = False,
 ) -> None:
     """Export a trained run as one voice file, checked against torch before it is written."""
     choices: dict[str, Storage] = {"float32": "float32", "float16": "float16", "int8": "int8"}
@@ -348,7 +352,13 @@ def export(
     from glottis.export import export_voice
 
     path = export_voice(
-        run, output, vocoder=vocoder, weights=choices[weights], name=name, license=license
+        run,
+        output,
+        vocoder=vocoder,
+        weights=choices[weights],
+        name=name,
+        license=license,
+        conversion=conversion,
     )
     print(path)
 
@@ -358,8 +368,12 @@ def convert(
     recording: Annotated[Path, typer.Argument(help="A sound file of one of the speakers.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The sound file to write.")],
     voice: Annotated[
-        Path,
-        typer.Option("--voice", "-v", help="The run folder of a VITS that knows both speakers."),
+        str,
+        typer.Option(
+            "--voice",
+            "-v",
+            help="A voice exported with --conversion, or the run folder of a VITS.",
+        ),
     ],
     source: Annotated[str, typer.Option("--from", help="Who speaks in the recording.")],
     target: Annotated[str, typer.Option("--to", help="Who shall.")],
@@ -369,9 +383,15 @@ def convert(
     from glottis.audio.files import codec, write
 
     codec(output)  # An unknown suffix should be told before any work is done.
-    from glottis.conversion import convert as run
+    if Path(voice).is_dir():
+        from glottis.conversion import convert as run
 
-    samples, rate = run(voice, recording, source, target, seed=seed)
+        samples, rate = run(Path(voice), recording, source, target, seed=seed)
+    else:
+        from glottis.voice import Voice
+
+        speech = Voice.load(voice).convert(recording, source=source, target=target, seed=seed)
+        samples, rate = speech.samples, speech.sample_rate
     write(output, samples, rate)
     _say(f"{output}: {len(samples) / rate:.2f} s, {source} as {target}")
 

@@ -46,6 +46,7 @@ def export_voice(
     name: str | None = None,
     license: str | None = None,
     noise_scale: float = 0.667,
+    conversion: bool = False,
 ) -> Path:
     """Write ``out`` (``NAME.onnx``) and ``NAME.onnx.json`` from run folders.
 
@@ -59,6 +60,8 @@ def export_voice(
         name: the voice's name; the file's when left out.
         license: what the voice may be used for, shown by ``glottis voices``.
         noise_scale: default temperature.
+        conversion: also write ``NAME.onnx.conversion``, the graph of ``Voice.convert``, which
+            Piper's format has no place for.
 
     Returns:
         ``out``.
@@ -87,10 +90,16 @@ def export_voice(
             )
     speakers = facts["speakers"]
     several = len(speakers) > 1
+    if conversion and not (several and hasattr(acoustic, "convert")):
+        raise InputError(f"{run} cannot convert: that takes a VITS of several speakers")
     graph = voice_graph(acoustic, decoder)
     with replacing(out) as path:
-        _write_graph(graph, path, weights, _metadata(facts), several)
+        axes = {"input": {1: "text"}, "output": {3: "samples"}, "durations": {1: "text"}}
+        example = _example(several, length=24)
+        _write_graph(graph, path, weights, _metadata(facts), example, axes)
         _check(graph, path, several)
+        if conversion:
+            _write_conversion(acoustic, out, weights, facts)
         description = _description(facts, name or out.stem, license, noise_scale, out)
         with replacing(out.with_name(out.name + ".json")) as beside:
             beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -139,7 +148,6 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
     """
     import torch
     from torch import Tensor, nn
-    from torch.nn.utils import parametrize
 
     class Graph(nn.Module):
         def __init__(self) -> None:
@@ -148,11 +156,7 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
             self.vocoder = None
             if vocoder is not None:
                 self.vocoder = copy.deepcopy(vocoder).export_graph()  # type: ignore[operator]
-            for module in list(self.modules()):
-                if parametrize.is_parametrized(module):
-                    for name in list(module.parametrizations):  # type: ignore[arg-type]
-                        parametrize.remove_parametrizations(module, name)
-            self.eval().requires_grad_(False)
+            _to_plain_weights(self)
 
         def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
             text, lengths, scales, *rest = inputs
@@ -165,28 +169,110 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
     return Graph()
 
 
+def conversion_graph(model: nn.Module) -> nn.Module:
+    """Magnitudes of one speaker to audio of another, in operations that ONNX has.
+
+    The module takes ``spectrogram`` float32 ``[1, bins, frames]`` as
+    :func:`glottis.audio.mel.magnitude_spectrogram` makes it, ``source`` and ``target`` int64
+    ``[1]``, ``scale`` float32 ``[1]`` (the temperature) and ``seed`` int64 ``[1]``, and gives
+    samples ``[1, samples]`` in [-1, 1]. The model given is copied, not changed.
+    """
+    import torch
+    from torch import Tensor, nn
+
+    from glottis.blocks.noise import normal_from_seed
+
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = copy.deepcopy(model)
+            self.model.export_graph()  # type: ignore[operator]  # Turns to ONNX's operations.
+            _to_plain_weights(self)
+
+        def forward(
+            self, spectrogram: Tensor, source: Tensor, target: Tensor, scale: Tensor, seed: Tensor
+        ) -> Tensor:
+            own: Any = self.model
+            before, after = own.speakers(source)[:, :, None], own.speakers(target)[:, :, None]
+            mask = torch.ones_like(spectrogram[:, :1], dtype=torch.bool)
+            # Made with the floor of log-mels; the model may have learnt with another.
+            floor = own.config.power_floor - 1e-9
+            spectrogram = torch.sqrt(spectrogram.square() + floor)
+            mean, log_scale = own.posterior(spectrogram, mask, before).chunk(2, dim=1)
+            noise = normal_from_seed(seed, spectrogram.shape[2], own.config.latent) * scale
+            flowed, _ = own.flow.call_and_ladj(mean + noise * log_scale.exp(), mask, before)
+            samples = own.decoder(own.flow.inverse(flowed, mask, after), after)
+            return torch.clamp(samples, -1.0, 1.0)
+
+    return Graph()
+
+
+def _to_plain_weights(module: nn.Module) -> None:
+    """Weights as they are computed with, and nothing to train."""
+    from torch.nn.utils import parametrize
+
+    for part in list(module.modules()):
+        if parametrize.is_parametrized(part):
+            for name in list(part.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(part, name)
+    module.eval().requires_grad_(False)
+
+
+def _write_conversion(model: nn.Module, out: Path, weights: Storage, facts: dict[str, Any]) -> None:
+    import torch
+
+    mel = facts["mel"]
+    graph = conversion_graph(model)
+    metadata = {key: str(mel[key]) for key in ("sample_rate", "fft_size", "hop")}
+
+    def example(frames: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(frames)
+        return {
+            "spectrogram": rng.exponential(1.0, (1, mel["fft_size"] // 2 + 1, frames)).astype("f4"),
+            "source": np.array([0]),
+            "target": np.array([1]),
+            "scale": np.array([0.5], np.float32),
+            "seed": np.array([7]),
+        }
+
+    with replacing(out.with_name(out.name + ".conversion")) as path:
+        axes = {"spectrogram": {2: "frames"}, "output": {1: "samples"}}
+        _write_graph(graph, path, weights, metadata, example(24), axes)
+        session = _open(path)
+        for frames in (9, 90):
+            values = example(frames)
+            ours = session.run(None, values)[0]
+            with torch.no_grad():
+                theirs = graph(*(torch.from_numpy(value) for value in values.values())).numpy()
+            difference = float(np.abs(ours - theirs).max())
+            if not difference <= TOLERANCE:
+                raise InputError(
+                    f"{out.name}: the conversion's audio differs from torch's by "
+                    f"{difference:.2g}; not written"
+                )
+
+
 def _write_graph(
-    graph: nn.Module, path: Path, weights: Storage, metadata: dict[str, str], several: bool
+    graph: nn.Module,
+    path: Path,
+    weights: Storage,
+    metadata: dict[str, str],
+    example: dict[str, np.ndarray],
+    axes: dict[str, dict[int, str]],
 ) -> None:
     import onnx
     import torch
 
-    names = ["input", "input_lengths", "scales", *(["sid"] if several else []), "seed"]
-    example = _example(several, length=24)
     with warnings.catch_warnings():
         # Tracing warns about every Python number made from a tensor; the check is what counts.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
-            tuple(torch.from_numpy(example[name]) for name in names),
+            tuple(torch.from_numpy(value) for value in example.values()),
             str(path),
-            input_names=names,
-            output_names=["output", "durations"],
-            dynamic_axes={
-                "input": {1: "text"},
-                "output": {3: "samples"},
-                "durations": {1: "text"},
-            },
+            input_names=list(example),
+            output_names=[name for name in axes if name not in example],
+            dynamic_axes=axes,
             opset_version=OPSET,
             do_constant_folding=False,
             dynamo=False,
@@ -251,12 +337,9 @@ def _store(model: Any, weights: Storage) -> dict[str, np.ndarray]:
 
 def _check(graph: nn.Module, path: Path, several: bool) -> None:
     """Speak a few random sentences with torch and with the file; raise when they differ."""
-    import onnxruntime
     import torch
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of the seed's default, which is meant
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = _open(path)
     rng = np.random.default_rng(0)
     for length in (9, 40, 151):
         example = _example(several, length, rng)
@@ -272,6 +355,14 @@ def _check(graph: nn.Module, path: Path, several: bool) -> None:
                 "not written"
             )
         log.info("%d ids: %d samples, differing from torch by %.1g", length, ours.size, difference)
+
+
+def _open(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns of the seed's default, which is meant
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _example(
