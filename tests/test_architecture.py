@@ -16,7 +16,7 @@ FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 LAYERS = """
     cli
     serve
-    training evaluation
+    training evaluation conversion
     export
     models
     alignment blocks corpus

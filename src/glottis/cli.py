@@ -402,6 +402,10 @@ def export(
         float,
         typer.Option("--temperature", help="How much chance the voice speaks with by default."),
     ] = 0.667,
+    conversion: Annotated[
+        bool,
+        typer.Option("--conversion", help="Also write NAME.onnx.conversion, for 'convert'."),
+    ] = False,
 ) -> None:
     """Export a trained run as one voice file, checked against torch before it is written.
 
@@ -422,8 +426,42 @@ def export(
         license=license,
         noise_scale=temperature,
         settings=settings or [],
+        conversion=conversion,
     )
     print(path)
+
+
+@app.command()
+def convert(
+    recording: Annotated[Path, typer.Argument(help="A sound file of one of the speakers.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The sound file to write.")],
+    voice: Annotated[
+        str,
+        typer.Option(
+            "--voice",
+            "-v",
+            help="A voice exported with --conversion, or the run folder of a VITS.",
+        ),
+    ],
+    source: Annotated[str, typer.Option("--from", help="Who speaks in the recording.")],
+    target: Annotated[str, typer.Option("--to", help="Who shall.")],
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same audio.")] = 0,
+) -> None:
+    """Say a recording again with another speaker's voice: the same words, at the same times."""
+    from glottis.audio.files import codec, write
+
+    codec(output)  # An unknown suffix should be told before any work is done.
+    if Path(voice).is_dir():
+        from glottis.conversion import convert as run
+
+        samples, rate = run(Path(voice), recording, source, target, seed=seed)
+    else:
+        from glottis.voice import Voice
+
+        speech = Voice.load(voice).convert(recording, source=source, target=target, seed=seed)
+        samples, rate = speech.samples, speech.sample_rate
+    write(output, samples, rate)
+    _say(f"{output}: {len(samples) / rate:.2f} s, {source} as {target}")
 
 
 @app.command()

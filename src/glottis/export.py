@@ -14,7 +14,7 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -41,6 +41,8 @@ PARTS = ("acoustic.model.", "vocoder.model.")
 """Where the state dicts of the two models lie in the graph's."""
 UNSPOKEN = "glottis_unspoken"
 """Metadata key of the weights that the graph does not compute with, as safetensors in base64."""
+UNSPOKEN_LIMIT = 100_000
+"""How many of them a voice carries at most, the smallest first; posteriors are left out."""
 
 
 def export_voice(
@@ -53,13 +55,15 @@ def export_voice(
     license: str | None = None,
     noise_scale: float = 0.667,
     settings: Sequence[str] = (),
+    conversion: bool = False,
 ) -> Path:
     """Write ``out`` (``NAME.onnx``) and ``NAME.onnx.json`` from run folders.
 
     Args:
-        run: the run folder of a model that turns text into log-mels.
+        run: the run folder of a model that turns text into log-mels, or into audio.
         out: where the voice goes; must end in ``.onnx``.
-        vocoder: the run folder of a vocoder trained with the same mel settings.
+        vocoder: the run folder of a vocoder trained with the same mel settings; None for a model
+            that makes audio.
         weights: how matrices are stored. ``float16`` halves the file, ``int8`` (symmetric, one
             scale for each output channel) quarters it; both are computed with as float32.
         name: the voice's name; the file's when left out.
@@ -67,6 +71,8 @@ def export_voice(
         noise_scale: default temperature.
         settings: ``key=value`` words over the run's network settings, for what can still be chosen
             after training: ``n_timesteps=4 solver=dpm2`` of Grad-TTS.
+        conversion: also write ``NAME.onnx.conversion``, the graph of ``Voice.convert``, which
+            Piper's format has no place for.
 
     Returns:
         ``out``.
@@ -92,20 +98,29 @@ def export_voice(
         if vocoder is not None:
             raise InputError(f"{run} speaks by itself: leave --vocoder out")
         return _export_parameters(acoustic, facts, out, weights, name, license)
-    if vocoder is None:
+    decoder = None
+    if getattr(acoustic, "end_to_end", False):
+        if vocoder is not None:
+            raise InputError(f"{run} makes audio by itself: leave --vocoder {vocoder} out")
+    elif vocoder is None:
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")
-    decoder, decoder_facts = load_run(vocoder)
-    if facts["mel"] != decoder_facts["mel"]:
-        raise InputError(
-            f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel settings "
-            f"{decoder_facts['mel']}, {run} with {facts['mel']}"
-        )
+    else:
+        decoder, decoder_facts = load_run(vocoder)
+        if facts["mel"] != decoder_facts["mel"]:
+            raise InputError(
+                f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel "
+                f"settings {decoder_facts['mel']}, {run} with {facts['mel']}"
+            )
     speakers = facts["speakers"]
     several = len(speakers) > 1
+    if conversion and not (several and hasattr(acoustic, "convert")):
+        raise InputError(f"{run} cannot convert: that takes a VITS of several speakers")
     graph = voice_graph(acoustic, decoder)
     with replacing(out) as path:
-        _write_graph(graph, path, weights, _metadata(facts), several)
+        _write_graph(graph, path, weights, _metadata(facts), _example(several, 24), AUDIO_AXES)
         _check(graph, path, several)
+        if conversion:
+            _write_conversion(acoustic, out, weights, facts)
         description = _description(facts, name or out.stem, license, noise_scale, out)
         with replacing(out.with_name(out.name + ".json")) as beside:
             beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -131,7 +146,7 @@ def _export_parameters(
         def __init__(self) -> None:
             super().__init__()
             self.acoustic = copy.deepcopy(model).export_graph()  # type: ignore[operator]
-            _remove_parametrizations(self)
+            _to_plain_weights(self)
 
         def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             text, lengths, scales, *rest = inputs
@@ -153,8 +168,9 @@ def _export_parameters(
         "global_variance": [float(value) for value in variance],
     }
     with replacing(out) as path:
-        _write_graph(graph, path, weights, _metadata(facts), several, PARAMETER_OUTPUTS)
-        _check(graph, path, several, PARAMETER_OUTPUTS)
+        example = _example(several, 24, seeded=False)
+        _write_graph(graph, path, weights, _metadata(facts), example, PARAMETER_AXES)
+        _check(graph, path, several, seeded=False)
         with replacing(out.with_name(out.name + ".json")) as beside:
             beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
@@ -194,8 +210,9 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
     return model.eval(), facts
 
 
-def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
-    """Ids to audio for one sentence, in operations that ONNX has.
+def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
+    """Ids to audio for one sentence, in operations that ONNX has; without a vocoder for a model
+    that makes audio.
 
     The module takes ``input`` int64 ``[1, text]``, ``input_lengths`` int64 ``[1]``, ``scales``
     float32 ``[3]``, ``sid`` int64 ``[1]`` when several speakers are known, ``seed`` int64 ``[1]``,
@@ -209,39 +226,115 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module) -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.acoustic = copy.deepcopy(acoustic).export_graph()  # type: ignore[operator]
-            self.vocoder = copy.deepcopy(vocoder).export_graph()  # type: ignore[operator]
-            _remove_parametrizations(self)
+            self.vocoder = None
+            if vocoder is not None:
+                self.vocoder = copy.deepcopy(vocoder).export_graph()  # type: ignore[operator]
+            _to_plain_weights(self)
 
         def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
             text, lengths, scales, *rest = inputs
             speaker = rest[0] if len(rest) > 1 else None
-            mel, durations = self.acoustic(text, lengths, scales, speaker, rest[-1])
-            samples = self.vocoder(mel)
+            samples, durations = self.acoustic(text, lengths, scales, speaker, rest[-1])
+            if self.vocoder is not None:
+                samples = self.vocoder(samples)
             return torch.clamp(samples, -1.0, 1.0)[:, None, None, :], durations
 
     return Graph()
 
 
-def _remove_parametrizations(graph: nn.Module) -> None:
-    """Plain weights for export, without gradients."""
-    from torch.nn.utils import parametrize
-
-    for module in list(graph.modules()):
-        if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name)
-    graph.eval().requires_grad_(False)
-
-
-AUDIO_OUTPUTS = {"output": {3: "samples"}, "durations": {1: "text"}}
-"""Outputs of a graph that speaks, and their axes that vary."""
-PARAMETER_OUTPUTS = {
+AUDIO_AXES = {"input": {1: "text"}, "output": {3: "samples"}, "durations": {1: "text"}}
+"""What varies in a graph that speaks."""
+PARAMETER_AXES = {
+    "input": {1: "text"},
     "mean": {1: "frames"},
     "variance": {1: "frames"},
     "voicing": {1: "frames"},
     "durations": {1: "text"},
 }
-"""Outputs of a graph that gives the distribution of vocoder parameters."""
+"""What varies in a graph that gives the distribution of vocoder parameters."""
+
+
+def conversion_graph(model: nn.Module) -> nn.Module:
+    """Magnitudes of one speaker to audio of another, in operations that ONNX has.
+
+    The module takes ``spectrogram`` float32 ``[1, bins, frames]`` as
+    :func:`glottis.audio.mel.magnitude_spectrogram` makes it, ``source`` and ``target`` int64
+    ``[1]``, ``scale`` float32 ``[1]`` (the temperature) and ``seed`` int64 ``[1]``, and gives
+    samples ``[1, samples]`` in [-1, 1]. The model given is copied, not changed.
+    """
+    import torch
+    from torch import nn
+
+    from glottis.blocks.noise import normal_from_seed
+
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = copy.deepcopy(model)
+            self.model.export_graph()  # type: ignore[operator]  # Turns to ONNX's operations.
+            _to_plain_weights(self)
+
+        def forward(
+            self, spectrogram: Tensor, source: Tensor, target: Tensor, scale: Tensor, seed: Tensor
+        ) -> Tensor:
+            own: Any = self.model
+            before, after = own.speakers(source)[:, :, None], own.speakers(target)[:, :, None]
+            mask = torch.ones_like(spectrogram[:, :1], dtype=torch.bool)
+            # Made with the floor of log-mels; the model may have learnt with another.
+            floor = own.config.power_floor - 1e-9
+            spectrogram = torch.sqrt(spectrogram.square() + floor)
+            mean, log_scale = own.posterior(spectrogram, mask, before).chunk(2, dim=1)
+            noise = normal_from_seed(seed, spectrogram.shape[2], own.config.latent) * scale
+            flowed, _ = own.flow.call_and_ladj(mean + noise * log_scale.exp(), mask, before)
+            samples = own.decoder(own.flow.inverse(flowed, mask, after), after)
+            return torch.clamp(samples, -1.0, 1.0)
+
+    return Graph()
+
+
+def _to_plain_weights(module: nn.Module) -> None:
+    """Weights as they are computed with, and nothing to train."""
+    from torch.nn.utils import parametrize
+
+    for part in list(module.modules()):
+        if parametrize.is_parametrized(part):
+            for name in list(part.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(part, name)
+    module.eval().requires_grad_(False)
+
+
+def _write_conversion(model: nn.Module, out: Path, weights: Storage, facts: dict[str, Any]) -> None:
+    import torch
+
+    mel = facts["mel"]
+    graph = conversion_graph(model)
+    metadata = {key: str(mel[key]) for key in ("sample_rate", "fft_size", "hop")}
+
+    def example(frames: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(frames)
+        return {
+            "spectrogram": rng.exponential(1.0, (1, mel["fft_size"] // 2 + 1, frames)).astype("f4"),
+            "source": np.array([0]),
+            "target": np.array([1]),
+            "scale": np.array([0.5], np.float32),
+            "seed": np.array([7]),
+        }
+
+    with replacing(out.with_name(out.name + ".conversion")) as path:
+        axes = {"spectrogram": {2: "frames"}, "output": {1: "samples"}}
+        _write_graph(graph, path, weights, metadata, example(24), axes)
+        session = _open(path)
+        for frames in (9, 90):
+            values = example(frames)
+            ours = session.run(None, values)[0]
+            with torch.no_grad():
+                theirs = graph(*(torch.from_numpy(value) for value in values.values())).numpy()
+            difference = float(np.abs(ours - theirs).max())
+            if not difference <= TOLERANCE:
+                raise InputError(
+                    f"{out.name}: the conversion's audio differs from torch's by "
+                    f"{difference:.2g}; not written"
+                )
 
 
 def _write_graph(
@@ -249,40 +342,33 @@ def _write_graph(
     path: Path,
     weights: Storage,
     metadata: dict[str, str],
-    several: bool,
-    outputs: dict[str, dict[int, str]] = AUDIO_OUTPUTS,
+    example: dict[str, np.ndarray],
+    axes: dict[str, dict[int, str]],
 ) -> None:
     import onnx
     import torch
-    from safetensors.torch import save
 
-    seeded = outputs is AUDIO_OUTPUTS
-    names = ["input", "input_lengths", "scales"]
-    names += [*(["sid"] if several else []), *(["seed"] if seeded else [])]
-    example = _example(several, length=24)
     with warnings.catch_warnings():
         # Tracing warns about every Python number made from a tensor; the check is what counts.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
-            tuple(torch.from_numpy(example[name]) for name in names),
+            tuple(torch.from_numpy(value) for value in example.values()),
             str(path),
-            input_names=names,
-            output_names=list(outputs),
-            dynamic_axes={"input": {1: "text"}, **outputs},
+            input_names=list(example),
+            output_names=[name for name in axes if name not in example],
+            dynamic_axes=axes,
             opset_version=OPSET,
             do_constant_folding=False,
             dynamo=False,
         )
     model = simplified(onnx.load(str(path)))
     stored = _store(model, weights)
-    own = graph.state_dict()
-    unspoken = {key: value.contiguous() for key, value in own.items() if key not in stored}
-    metadata = {**metadata, UNSPOKEN: base64.b64encode(save(unspoken)).decode("ascii")}
+    metadata = {**metadata, UNSPOKEN: _unspoken(graph, stored)}
     graph.load_state_dict(
         {key: torch.from_numpy(value.copy()) for key, value in stored.items()}, strict=False
     )
-    if seeded:
+    if "seed" in example:
         seed = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "seed")
         model.graph.initializer.append(seed)
     forget_shapes(model)
@@ -292,6 +378,19 @@ def _write_graph(
     model.producer_name, model.producer_version = "glottis", glottis.__version__
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def _unspoken(graph: nn.Module, spoken: Collection[str]) -> str:
+    """What training needs and the graph does not compute with, as far as it is small."""
+    from safetensors.torch import save
+
+    rest = {key: value for key, value in graph.state_dict().items() if key not in spoken}
+    kept: dict[str, Tensor] = {}
+    for key in sorted(rest, key=lambda key: rest[key].numel()):
+        if sum(value.numel() for value in kept.values()) + rest[key].numel() > UNSPOKEN_LIMIT:
+            break
+        kept[key] = rest[key].contiguous()
+    return base64.b64encode(save(kept)).decode("ascii")
 
 
 def voice_weights(path: Path) -> list[dict[str, Tensor]]:
@@ -379,20 +478,15 @@ def _check(
     graph: nn.Module,
     path: Path,
     several: bool,
-    outputs: dict[str, dict[int, str]] = AUDIO_OUTPUTS,
+    seeded: bool = True,
 ) -> None:
     """Speak a few random sentences with torch and with the file; raise when they differ."""
-    import onnxruntime
     import torch
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of the seed's default, which is meant
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = _open(path)
     rng = np.random.default_rng(0)
     for length in (9, 40, 151):
-        example = _example(several, length, rng)
-        if outputs is not AUDIO_OUTPUTS:
-            del example["seed"]
+        example = _example(several, length, rng, seeded)
         *ours, durations = session.run(None, example)
         with torch.no_grad():
             *theirs, wanted = graph(*(torch.from_numpy(value) for value in example.values()))
@@ -408,8 +502,16 @@ def _check(
         log.info("%d ids: differing from torch by %.1g", length, difference)
 
 
+def _open(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns of the seed's default, which is meant
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 def _example(
-    several: bool, length: int, rng: np.random.Generator | None = None
+    several: bool, length: int, rng: np.random.Generator | None = None, seeded: bool = True
 ) -> dict[str, np.ndarray]:
     rng = rng or np.random.default_rng(1)
     known = sorted(i for ids in DEFAULT.phoneme_id_map.values() for i in ids if i > 2)
@@ -423,7 +525,8 @@ def _example(
     }
     if several:
         values["sid"] = np.array([1])
-    values["seed"] = np.array([7])
+    if seeded:
+        values["seed"] = np.array([7])
     return values
 
 

@@ -52,3 +52,11 @@ def test_same_seed_same_noise_whatever_the_length() -> None:
 def test_extreme_seeds_are_finite() -> None:
     for seed in (0, 2**31 - 1, 2**62, 2**63 - 1):
         assert torch.isfinite(normal_from_seed(_seed(seed), 100, 80)).all()
+
+
+def test_streams_of_one_seed_are_independent() -> None:
+    seed = torch.tensor([3])
+    one, two = (normal_from_seed(seed, 4000, 4, stream=s).flatten() for s in (0, 1))
+    assert torch.equal(one, normal_from_seed(seed, 4000, 4).flatten())
+    assert abs(float(torch.corrcoef(torch.stack([one, two]))[0, 1])) < 4 / 16000**0.5
+    assert abs(float(two.mean())) < 4 / 16000**0.5

@@ -12,7 +12,7 @@ from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.transformer import Distances, RelativeAttention, Transformer
-from glottis.blocks.wavenet import GatedStack
+from glottis.blocks.wavenet import GatedNetwork, GatedStack
 
 
 def test_mask_from_lengths() -> None:
@@ -129,3 +129,39 @@ def test_blanks_are_dropped_in_order_and_restored() -> None:
     kept = torch.nonzero(text[0] != 0).squeeze(1)
     restored = restore_blanks(torch.tensor([[3, 4, 5, 6]]), kept, text[:1])
     assert restored.tolist() == [[3, 0, 4, 0, 5, 0, 6, 0]]
+
+
+def test_transformer_hears_its_condition_from_its_layer_on() -> None:
+    torch.manual_seed(0)
+    block = Transformer(8, 16, 2, 3, condition_channels=4, condition_at=1).eval()
+    x, mask = torch.randn(1, 8, 6), torch.tensor([[[True] * 4 + [False] * 2]])
+    seen: list[torch.Tensor] = []
+    for forward in block.forwards:
+        forward.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    for value in (0.0, 1.0):
+        out = block(x, mask, torch.full((1, 4, 1), value))
+        assert not out[..., 4:].any()
+    assert torch.equal(seen[0], seen[3])
+    assert not torch.allclose(seen[1][..., :4], seen[4][..., :4])
+    with pytest.raises(ValueError, match="condition"):
+        block(x, mask)
+
+
+def test_duration_predictor_hears_its_condition() -> None:
+    predictor = DurationPredictor(8, 8, condition_channels=3).eval()
+    x, mask = torch.randn(1, 8, 5), torch.ones(1, 1, 5, dtype=torch.bool)
+    one, two = (predictor(x, mask, torch.full((1, 3, 1), value)) for value in (0.0, 1.0))
+    assert not torch.allclose(one, two)
+    with pytest.raises(ValueError, match="condition"):
+        predictor(x, mask)
+
+
+def test_gated_network_ignores_padding_and_starts_at_zero_when_asked() -> None:
+    torch.manual_seed(0)
+    network = GatedNetwork(3, 5, 8, 3, 2, transformer=Transformer(3, 4, 1, 1)).eval()
+    x, mask = torch.randn(1, 3, 7), torch.tensor([[[True] * 4 + [False] * 3]])
+    dirty = torch.where(mask, x, float("nan"))
+    assert torch.equal(network(x, mask), network(dirty, mask))
+    assert not network(x, mask)[..., 4:].any()
+    torch.testing.assert_close(network(x, mask)[..., :4], network(x[..., :4], mask[..., :4]))
+    assert not GatedNetwork(3, 5, 8, 3, 2, zero=True)(x, mask).any()

@@ -82,3 +82,21 @@ def test_spectral_loss_is_a_distance(speech: torch.Tensor) -> None:
     assert float(loss(speech, speech)) < 1e-6
     near, far = loss(speech * 0.99, speech), loss(speech * 0.5, speech)
     assert 0 < float(near) < float(far)
+
+
+def test_an_items_spectrogram_ends_at_its_own_length(speech: torch.Tensor) -> None:
+    mel = LogMel(MelConfig())
+    lengths = torch.tensor([30 * 256, 9 * 256])
+    batch = speech[:, : 30 * 256].expand(2, -1).clone()
+    batch[1, int(lengths[1]) :] = float("nan")
+    together = mel.magnitudes(batch, lengths)
+    alone = mel.magnitudes(batch[1:, : int(lengths[1])])
+    assert torch.equal(together[1, :, :9], alone[0])
+    torch.testing.assert_close(together[:1], mel.magnitudes(batch[:1]))
+    torch.testing.assert_close(mel.of_magnitudes(alone), mel(batch[1:, : int(lengths[1])]))
+
+
+def test_power_floor_is_what_silence_sounds_like() -> None:
+    for floor in (1e-9, 1e-6):
+        silent = LogMel(MelConfig(), floor).magnitudes(torch.zeros(1, 2048))
+        torch.testing.assert_close(silent, torch.full_like(silent, floor**0.5))

@@ -68,8 +68,8 @@ class ScaleDiscriminator(nn.Module):
     """Looks at audio smoothed and halved in rate ``halvings`` times, by long strided convolutions.
 
     The scores count among the features. ``spectral`` normalises weights by their largest singular
-    value (Miyato et al. 2018) instead of their length. ``channels`` are of the seven layers, the
-    second to the sixth of them grouped.
+    value (Miyato et al. 2018) instead of their length. ``channels`` are of the ``layers``,
+    which are kernel, stride and groups each, HiFi-GAN's by default.
     """
 
     LAYERS = (
@@ -88,15 +88,16 @@ class ScaleDiscriminator(nn.Module):
         halvings: int = 0,
         spectral: bool = False,
         channels: Sequence[int] = (128, 128, 256, 512, 1024, 1024, 1024),
+        layers: Sequence[tuple[int, int, int]] = LAYERS,
     ) -> None:
         super().__init__()
-        if len(channels) != len(self.LAYERS):
-            raise InputError(f"channels must name {len(self.LAYERS)} sizes, not {list(channels)}")
+        if len(channels) != len(layers):
+            raise InputError(f"channels must name {len(layers)} sizes, not {list(channels)}")
         self.halvings = halvings
         normalized = spectral_norm if spectral else weight_norm
         self.layers = nn.ModuleList()
         before = 1
-        for after, (kernel, stride, groups) in zip(channels, self.LAYERS, strict=True):
+        for after, (kernel, stride, groups) in zip(channels, layers, strict=True):
             if before % groups or after % groups:
                 raise InputError(f"channels {list(channels)} do not divide into groups of {groups}")
             self.layers.append(

@@ -15,22 +15,35 @@ class DurationPredictor(nn.Module):
     """Two convolutions over hidden text: ``[batch, channels, text]`` -> log frames
     ``[batch, text]``.
 
-    ``mask`` bool ``[batch, 1, text]``; the result is zero outside it.
+    ``mask`` bool ``[batch, 1, text]``; the result is zero outside it. ``norm_eps`` is that of the
+    normalisations. With ``condition_channels`` a ``condition`` ``[batch, condition_channels, 1]``
+    is projected and added first.
     """
 
     def __init__(
-        self, channels: int, hidden: int, kernel_size: int = 3, dropout: float = 0.1
+        self,
+        channels: int,
+        hidden: int,
+        kernel_size: int = 3,
+        dropout: float = 0.1,
+        norm_eps: float = 1e-4,
+        condition_channels: int = 0,
     ) -> None:
         super().__init__()
         padding = kernel_size // 2
+        self.condition = nn.Conv1d(condition_channels, channels, 1) if condition_channels else None
         self.first = nn.Conv1d(channels, hidden, kernel_size, padding=padding)
-        self.first_norm = ChannelNorm(hidden)
+        self.first_norm = ChannelNorm(hidden, norm_eps)
         self.second = nn.Conv1d(hidden, hidden, kernel_size, padding=padding)
-        self.second_norm = ChannelNorm(hidden)
+        self.second_norm = ChannelNorm(hidden, norm_eps)
         self.project = nn.Conv1d(hidden, 1, 1)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        if self.condition is not None:
+            if condition is None:
+                raise ValueError("this predictor was built with a condition and needs one")
+            x = x + self.condition(condition)
         x = self.dropout(self.first_norm(torch.relu(self.first(x * mask))))
         x = self.dropout(self.second_norm(torch.relu(self.second(x * mask))))
         log_frames: Tensor = self.project(x * mask)

@@ -1,4 +1,4 @@
-"""Lengths to masks."""
+"""Lengths to masks, and windows within them."""
 
 from __future__ import annotations
 
@@ -15,3 +15,15 @@ def mask_from_lengths(lengths: Tensor, longest: int | Tensor | None = None) -> T
         longest = lengths.max()
     steps = torch.arange(longest, device=lengths.device)  # type: ignore[arg-type]
     return (steps[None, :] < lengths[:, None]).unsqueeze(1)
+
+
+def window(x: Tensor, starts: Tensor, size: int, lengths: Tensor) -> Tensor:
+    """``[batch, channels, time]`` -> ``[batch, channels, size]``, one window of each item.
+
+    ``starts`` and ``lengths`` are int64 ``[batch]``; zero beyond an item's length, whatever stands
+    there.
+    """
+    index = starts[:, None] + torch.arange(size, device=x.device)
+    inside = (index < lengths[:, None]).unsqueeze(1)
+    index = index.clamp_max(x.shape[2] - 1).unsqueeze(1).expand(-1, x.shape[1], -1)
+    return torch.where(inside, x.gather(2, index), 0.0)

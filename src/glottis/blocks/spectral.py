@@ -12,37 +12,64 @@ from glottis.audio.mel import MelConfig, mel_filterbank
 from glottis.errors import InputError
 
 
-def magnitudes(samples: Tensor, fft_size: int, hop: int, window: Tensor) -> Tensor:
+def magnitudes(
+    samples: Tensor,
+    fft_size: int,
+    hop: int,
+    window: Tensor,
+    *,
+    lengths: Tensor | None = None,
+    power_floor: float = 1e-9,
+) -> Tensor:
     """Magnitude spectrogram, the torch twin of ``glottis.audio.mel.magnitude_spectrogram``.
 
     Args:
         samples: ``[batch, samples]``, longer than ``(fft_size - hop) / 2``.
         fft_size, hop: in samples.
         window: ``[fft_size]``.
+        lengths: int64 ``[batch]``, in samples: each item is reflected at its own end, so that its
+            spectrogram does not depend on what lies beyond. All samples when None.
+        power_floor: added to powers, so that the root has a gradient (HiFi-GAN: 1e-9, VITS: 1e-6).
 
     Returns:
         ``[batch, fft_size // 2 + 1, samples // hop]``, float32.
     """
     padding = (fft_size - hop) // 2
-    padded = F.pad(samples.float().unsqueeze(1), (padding, padding), mode="reflect").squeeze(1)
+    if lengths is None:
+        padded = F.pad(samples.float().unsqueeze(1), (padding, padding), mode="reflect").squeeze(1)
+    else:
+        padded = _reflected(samples.float(), lengths, padding)
     spectrum = torch.stft(
         padded, fft_size, hop_length=hop, window=window, center=False, return_complex=True
     )
-    return torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-9)
+    return torch.sqrt(spectrum.real.square() + spectrum.imag.square() + power_floor)
+
+
+def _reflected(samples: Tensor, lengths: Tensor, padding: int) -> Tensor:
+    """``[batch, samples]`` -> ``[batch, samples + 2 padding]``, reflected at each item's end.
+
+    Zero from ``padding`` samples after it on; the samples beyond a length are not looked at.
+    """
+    steps = torch.arange(-padding, samples.shape[1] + padding, device=samples.device)
+    last = (lengths.to(samples.device) - 1)[:, None]
+    index = last - (last - steps.abs()[None, :]).abs()
+    inside = (index >= 0) & (steps[None, :] <= last + padding)
+    return torch.where(inside, samples.gather(1, index.clamp_min(0)), 0.0)
 
 
 class LogMel(nn.Module):
     """Log-mels of a batch: ``[batch, samples]`` -> ``[batch, mels, samples // hop]``.
 
     Equal to :func:`glottis.audio.mel.log_mel` within 1e-4, and differentiable. Always in float32.
+    ``power_floor`` as in :func:`magnitudes`.
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self, config: MelConfig) -> None:
+    def __init__(self, config: MelConfig, power_floor: float = 1e-9) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.power_floor = config, power_floor
         self.register_buffer("window", torch.hann_window(config.fft_size), persistent=False)
         self.register_buffer(
             "filters", torch.from_numpy(mel_filterbank(config).copy()), persistent=False
@@ -50,8 +77,24 @@ class LogMel(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         with torch.autocast(samples.device.type, enabled=False):
-            magnitude = magnitudes(samples, self.config.fft_size, self.config.hop, self.window)
-            return torch.log((self.filters @ magnitude).clamp_min(self.config.floor))
+            return self.of_magnitudes(self.magnitudes(samples))
+
+    def magnitudes(self, samples: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """See :func:`magnitudes`, with this feature's framing."""
+        with torch.autocast(samples.device.type, enabled=False):
+            return magnitudes(
+                samples,
+                self.config.fft_size,
+                self.config.hop,
+                self.window,
+                lengths=lengths,
+                power_floor=self.power_floor,
+            )
+
+    def of_magnitudes(self, magnitude: Tensor) -> Tensor:
+        """``[batch, bins, frames]`` -> ``[batch, mels, frames]``."""
+        with torch.autocast(magnitude.device.type, enabled=False):
+            return torch.log((self.filters @ magnitude.float()).clamp_min(self.config.floor))
 
 
 class SpectralLoss(nn.Module):
@@ -180,3 +223,26 @@ class InverseSTFT(nn.Module):
             total = shifted if total is None else total + shifted
         assert total is not None
         return total.reshape(batch, -1)
+
+
+class SpectrumHead(nn.Module):
+    """Hidden states to audio: log-magnitude and phase for every bin, then the inverse transform.
+
+    ``[batch, channels, frames]`` -> ``[batch, frames * hop]``. Float32 whatever the precision of
+    the stack: half precision has too few digits for a phase.
+    """
+
+    def __init__(self, channels: int, fft_size: int, hop: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(channels, fft_size + 2)
+        self.inverse = InverseSTFT(fft_size, hop)
+        self.bins = fft_size // 2 + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            y = self.project(x.float().transpose(1, 2)).transpose(1, 2)
+            log_magnitude, phase = y.split([self.bins, self.bins], dim=1)
+            # Vocos' bound: a magnitude above 100 is never speech and would overflow in training.
+            magnitude = log_magnitude.exp().clamp_max(100.0)
+            samples: Tensor = self.inverse(magnitude * phase.cos(), magnitude * phase.sin())
+            return samples

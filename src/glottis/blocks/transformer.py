@@ -114,7 +114,9 @@ class Transformer(nn.Module):
     """``layers`` of attention and convolutional feed-forward, each normalised after its sum.
 
     ``x`` ``[batch, channels, time]`` and ``mask`` bool ``[batch, 1, time]`` -> like ``x``, zero
-    outside the mask.
+    outside the mask. With ``condition_channels`` a ``condition`` ``[batch, condition_channels, 1]``
+    is projected and added to what layer ``condition_at`` (from 0) reads (Kong et al. 2023, VITS2,
+    section 2.4: the third). ``norm_eps`` is that of the normalisations.
     """
 
     def __init__(
@@ -126,25 +128,35 @@ class Transformer(nn.Module):
         kernel_size: int = 3,
         dropout: float = 0.1,
         window: int = 4,
+        norm_eps: float = 1e-4,
+        condition_channels: int = 0,
+        condition_at: int = 2,
     ) -> None:
         super().__init__()
         self.window = window
+        self.condition_at = min(condition_at, layers - 1)
+        self.condition = nn.Conv1d(condition_channels, channels, 1) if condition_channels else None
         self.dropout = nn.Dropout(dropout)
         self.attentions = nn.ModuleList(
             RelativeAttention(channels, heads, window, dropout) for _ in range(layers)
         )
-        self.attention_norms = nn.ModuleList(ChannelNorm(channels) for _ in range(layers))
+        self.attention_norms = nn.ModuleList(ChannelNorm(channels, norm_eps) for _ in range(layers))
         self.forwards = nn.ModuleList(
             FeedForward(channels, hidden, kernel_size, dropout) for _ in range(layers)
         )
-        self.forward_norms = nn.ModuleList(ChannelNorm(channels) for _ in range(layers))
+        self.forward_norms = nn.ModuleList(ChannelNorm(channels, norm_eps) for _ in range(layers))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        if self.condition is not None and condition is None:
+            raise ValueError("this transformer was built with a condition and needs one")
         x = torch.where(mask, x, 0.0)
         distances = Distances.of(x, self.window)
-        for attention, norm, forward, forward_norm in zip(
+        layers = zip(
             self.attentions, self.attention_norms, self.forwards, self.forward_norms, strict=True
-        ):
+        )
+        for index, (attention, norm, forward, forward_norm) in enumerate(layers):
+            if self.condition is not None and index == self.condition_at:
+                x = torch.where(mask, x + self.condition(condition), 0.0)
             x = norm(x + self.dropout(attention(x, mask, distances)))
             x = forward_norm(x + self.dropout(forward(x, mask)))
         return torch.where(mask, x, 0.0)

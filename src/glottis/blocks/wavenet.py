@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from glottis.blocks.transformer import Transformer
+
 
 class GatedStack(nn.Module):
     """Dilated convolutions with tanh-sigmoid gates, residual and skip connections.
@@ -71,3 +73,42 @@ class GatedStack(nn.Module):
             total = skip if total is None else total + skip
         assert total is not None
         return total * mask
+
+
+class GatedNetwork(nn.Module):
+    """A gated stack between two projections: VITS' posterior encoder and what decides its flow.
+
+    ``x`` ``[batch, inputs, time]``, ``mask`` bool ``[batch, 1, time]``, ``condition`` as for
+    :class:`GatedStack` -> ``[batch, outputs, time]``, zero for a new network with ``zero``. A
+    ``transformer`` reads the input first and is added to it (Kong et al. 2023, VITS2, section 2.3).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        channels: int,
+        kernel_size: int,
+        layers: int,
+        condition_channels: int = 0,
+        transformer: Transformer | None = None,
+        zero: bool = False,
+    ) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.start = nn.Conv1d(inputs, channels, 1)
+        self.stack = GatedStack(
+            channels, kernel_size, layers, condition_channels=condition_channels
+        )
+        self.end = nn.Conv1d(channels, outputs, 1)
+        if zero:
+            nn.init.zeros_(self.end.weight)
+            nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        x = torch.where(mask, x, 0.0)
+        if self.transformer is not None:
+            x = x + self.transformer(x, mask)
+        x = self.start(x) * mask
+        out: Tensor = self.end(self.stack(x, mask, condition)) * mask
+        return out

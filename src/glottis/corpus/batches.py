@@ -31,6 +31,9 @@ class UtteranceBatch(_Movable):
     ``speaker`` int64 ``[batch]``, an index into the corpus' sorted speakers; ``names`` are cut ids.
     ``pitch`` float32 ``[batch, frames]`` in Hz, 0 where unvoiced, for models that use it;
     ``durations`` int64 ``[batch, text]``, frames of each id, when an alignment was given.
+    In batches of the kind ``"utterances_with_audio"`` also ``audio`` float32
+    ``[batch, frames * hop]``, of ``mel_lengths * hop`` samples each, and ``language`` int64
+    ``[batch]``, an index into the corpus' sorted languages.
     """
 
     names: Sequence[str]
@@ -41,6 +44,27 @@ class UtteranceBatch(_Movable):
     speaker: Tensor
     pitch: Tensor | None = None
     durations: Tensor | None = None
+    audio: Tensor | None = None
+    language: Tensor | None = None
+
+    def first(self) -> UtteranceBatch:
+        """The first utterance, without padding."""
+        tokens, frames = int(self.text_lengths[0]), int(self.mel_lengths[0])
+        audio = self.audio
+        if audio is not None:
+            audio = audio[:1, : frames * (audio.shape[1] // self.mel.shape[2])]
+        return UtteranceBatch(
+            self.names[:1],
+            self.text[:1, :tokens],
+            self.text_lengths[:1],
+            self.mel[:1, :, :frames],
+            self.mel_lengths[:1],
+            self.speaker[:1],
+            None if self.pitch is None else self.pitch[:1, :frames],
+            None if self.durations is None else self.durations[:1, :tokens],
+            audio=audio,
+            language=None if self.language is None else self.language[:1],
+        )
 
 
 @dataclass(frozen=True)

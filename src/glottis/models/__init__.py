@@ -2,13 +2,14 @@
 
 A model is a ``torch.nn.Module`` with a ``Config`` in the same file and
 
-- ``batches``: the kind of batch it learns from, ``"utterances"``, ``"parameters"`` (then its
-  ``config.vocoder`` says which) or ``"windows"``;
+- ``batches``: the kind of batch it learns from, ``"utterances"``, ``"utterances_with_audio"``,
+  ``"parameters"`` (then its ``config.vocoder`` says which) or ``"windows"``;
 - ``optimized()``: parameters by the name of the loss that trains them;
 - ``steps(batch, step)``: yields ``(name, loss, logs)`` once for each optimiser, in order; the code
   after a ``yield`` runs when that optimiser has stepped, so an adversarial model is one generator;
 - ``validate(batch)``: held-out measures by name;
-- ``show(batch)``: pictures and audio by name, for the eyes and ears of whoever trains.
+- ``show(batch)``: pictures and audio by name, for the eyes and ears of whoever trains;
+- ``end_to_end = True`` when its graph makes audio, so that a voice needs no vocoder.
 
 Only this module knows the list of models; a recipe names one of them.
 """
@@ -25,6 +26,7 @@ MODELS = {
     "grad_tts": ("glottis.models.grad_tts", "GradTTS"),
     "hifi_gan": ("glottis.models.hifi_gan", "HiFiGAN"),
     "spss": ("glottis.models.spss", "SPSS"),
+    "vits": ("glottis.models.vits", "VITS"),
     "vocos": ("glottis.models.vocos", "Vocos"),
 }
 

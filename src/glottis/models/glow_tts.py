@@ -583,15 +583,7 @@ class GlowTTS(nn.Module):
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
         """The first utterance: its mel, a sample of the model, and the alignment."""
-        one = UtteranceBatch(
-            batch.names[:1],
-            batch.text[:1, : batch.text_lengths[0]],
-            batch.text_lengths[:1],
-            batch.mel[:1, :, : batch.mel_lengths[0]],
-            batch.mel_lengths[:1],
-            batch.speaker[:1],
-            None if batch.pitch is None else batch.pitch[:1, : batch.mel_lengths[0]],
-        )
+        one = batch.first()
         durations = self.align(one, flow=self.config.align_on == "latent").durations
         frames = torch.arange(int(durations.sum()), device=durations.device)
         ends = durations[0].cumsum(0)

@@ -605,16 +605,7 @@ class GradTTS(nn.Module):
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
         """The first utterance: its mel, a sample of the model, and the alignment."""
-        tokens, frames = batch.text_lengths[0], batch.mel_lengths[0]
-        one = UtteranceBatch(
-            batch.names[:1],
-            batch.text[:1, :tokens],
-            batch.text_lengths[:1],
-            batch.mel[:1, :, :frames],
-            batch.mel_lengths[:1],
-            batch.speaker[:1],
-            None if batch.durations is None else batch.durations[:1, :tokens],
-        )
+        one = batch.first()
         durations = self.align(one).durations
         generator = torch.Generator().manual_seed(0)
         mel, _, _ = self.synthesize(one.text, one.text_lengths, one.speaker, generator=generator)

@@ -25,7 +25,7 @@ from glottis.blocks.discriminators import (
     frozen,
     generator_loss,
 )
-from glottis.blocks.spectral import InverseSTFT, LogMel, SpectralLoss
+from glottis.blocks.spectral import LogMel, SpectralLoss, SpectrumHead
 from glottis.corpus.batches import WindowBatch
 
 
@@ -46,29 +46,6 @@ class Config:
     resolutions: tuple[int, ...] = (512, 1024, 2048)
     resolution_channels: int = 16
     mel: MelConfig = field(default_factory=MelConfig)
-
-
-class SpectrumHead(nn.Module):
-    """Hidden states to audio: log-magnitude and phase for every bin, then the inverse transform.
-
-    ``[batch, channels, frames]`` -> ``[batch, frames * hop]``. Float32 whatever the precision of
-    the stack: half precision has too few digits for a phase.
-    """
-
-    def __init__(self, channels: int, fft_size: int, hop: int) -> None:
-        super().__init__()
-        self.project = nn.Linear(channels, fft_size + 2)
-        self.inverse = InverseSTFT(fft_size, hop)
-        self.bins = fft_size // 2 + 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            y = self.project(x.float().transpose(1, 2)).transpose(1, 2)
-            log_magnitude, phase = y.split([self.bins, self.bins], dim=1)
-            # Vocos' bound: a magnitude above 100 is never speech and would overflow in training.
-            magnitude = log_magnitude.exp().clamp_max(100.0)
-            samples: Tensor = self.inverse(magnitude * phase.cos(), magnitude * phase.sin())
-            return samples
 
 
 class Vocos(nn.Module):

@@ -32,6 +32,8 @@ from glottis.training.durations import durations_of
 Batch = UtteranceBatch | ParameterBatch | WindowBatch
 Position = tuple[int, int]
 """Epoch and batch within it."""
+KINDS = ("utterances", "utterances_with_audio", "parameters", "windows")
+"""Of batches; see :mod:`glottis.corpus.batches`."""
 
 
 class Batches(IterableDataset):
@@ -40,7 +42,7 @@ class Batches(IterableDataset):
     Args:
         corpus: the prepared corpora.
         split: ``"train"`` or ``"test"``.
-        kind: ``"utterances"``, ``"parameters"`` or ``"windows"``.
+        kind: one of ``KINDS``.
         config: batch sizes and the seed.
         durations: frames of every phoneme id, by cut, when they are given.
         symbols: phonemes to ids; not for windows.
@@ -62,12 +64,13 @@ class Batches(IterableDataset):
         once: bool = False,
     ) -> None:
         super().__init__()
-        if kind not in ("utterances", "parameters", "windows"):
-            raise ValueError(f"kind must be 'utterances', 'parameters' or 'windows', not {kind!r}")
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         self.corpus, self.split, self.kind, self.config = corpus, split, kind, config
         self.symbols, self.durations, self.vocoder = symbols, durations, vocoder
         self.start, self.once = start, once
         self.speakers = {name: index for index, name in enumerate(corpus.speakers)}
+        self.languages = {name: index for index, name in enumerate(corpus.languages)}
 
     def __iter__(self) -> Iterator[tuple[Batch, Position]]:
         first, skip = self.start
@@ -95,12 +98,13 @@ class Batches(IterableDataset):
             shared: dict[str, Any] = {"max_cuts": config.batch_size}
             kind: Any = DynamicCutSampler
         else:
-            shared = {
-                "max_cuts": config.batch_size,
-                "max_duration": config.batch_seconds,
-                "num_buckets": config.buckets,
-            }
-            kind = DynamicBucketingSampler
+            shared = {"max_cuts": config.batch_size, "max_duration": config.batch_seconds}
+            kind = DynamicCutSampler
+            # Lhotse refuses a single bucket, and more buckets than cuts.
+            buckets = min(config.buckets, self.corpus.counts[self.split])
+            if buckets > 1:
+                shared["num_buckets"] = buckets
+                kind = DynamicBucketingSampler
         sampler = kind(
             cuts,
             shuffle=not self.once,
@@ -130,8 +134,21 @@ class Batches(IterableDataset):
                 for name, row in zip(names, ids, strict=True)
             ]
             durations, _ = pad(rows)
+        audio = language = None
+        if self.kind == "utterances_with_audio":
+            audio, _ = pad([torch.from_numpy(load_audio(cut)) for cut in cuts])
+            language = torch.tensor([self.languages[cut.supervisions[0].language] for cut in cuts])
         return UtteranceBatch(
-            names, text, text_lengths, mel, mel_lengths, speaker, pitch, durations
+            names,
+            text,
+            text_lengths,
+            mel,
+            mel_lengths,
+            speaker,
+            pitch,
+            durations,
+            audio,
+            language,
         )
 
     def _parameters(

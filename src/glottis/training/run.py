@@ -120,6 +120,8 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
         values["mel"] = asdict(corpus.mel)
     if "speakers" in config_class.__dataclass_fields__:
         values.setdefault("speakers", len(corpus.speakers))
+    if "languages" in config_class.__dataclass_fields__:
+        values.setdefault("languages", len(corpus.languages))
     lightning.seed_everything(config.seed, verbose=False)
     if config.threads:
         torch.set_num_threads(config.threads)

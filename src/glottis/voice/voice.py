@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glottis import voices
+from glottis.audio.files import read, resample
 from glottis.audio.limiter import limit
+from glottis.audio.mel import MelConfig, magnitude_spectrogram
 from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
 from glottis.voice.description import check_graph, read_description
@@ -57,7 +59,8 @@ class Voice:
     """A loaded voice. Get one with :meth:`load`; it may speak in several threads at once."""
 
     def __init__(self, path: Path, *, threads: int, lexicon: Path | None) -> None:
-        self.path = path
+        self.path, self._threads = path, threads
+        self._conversion: Any = None
         self._description = read_description(path)
         self._session = _session(path, threads, simplify=not self._description.ours)
         self._frames = "durations" in [node.name for node in self._session.get_outputs()]
@@ -223,6 +226,68 @@ class Voice:
             _seconds("paragraph_pause", paragraph_pause),
         )
         return self._stream(parts, manner, progress)
+
+    def convert(
+        self,
+        recording: str | os.PathLike[str] | Array,
+        *,
+        source: str | int,
+        target: str | int,
+        rate: int | None = None,
+        seed: int = 0,
+        noise_scale: float = 1.0,
+    ) -> Speech:
+        """Say a recording again with another speaker's voice: the same words, at the same times.
+
+        Args:
+            recording: a sound file, or float32 ``[samples]`` at ``rate`` Hz (the voice's own when
+                left out).
+            source: who speaks in it, a name from :attr:`speakers` or its id.
+            target: who shall.
+            rate: of samples.
+            seed: the same seed gives the same audio.
+            noise_scale: how far from the most likely latents the voice draws.
+
+        Raises:
+            InputError: the voice was exported without its conversion, does not know a speaker, or
+                the recording cannot be read or is too short.
+        """
+        speakers = [self._speaker(name) for name in (source, target)]
+        if self._conversion is None:
+            path = self.path.with_name(self.path.name + ".conversion")
+            if not path.is_file():
+                raise InputError(
+                    f"the voice {self.name} does not convert: {path.name} is missing beside it "
+                    "(glottis export --conversion makes it, from a VITS of several speakers)"
+                )
+            self._conversion = _session(path, self._threads, simplify=False)
+        known = self._conversion.get_modelmeta().custom_metadata_map
+        config = MelConfig(
+            sample_rate=self.sample_rate,
+            fft_size=int(known["fft_size"]),
+            hop=int(known["hop"]),
+            mel_high=self.sample_rate / 2,
+        )
+        if isinstance(recording, np.ndarray):
+            samples = resample(recording, rate or self.sample_rate, self.sample_rate)
+        else:
+            samples, _ = read(recording, self.sample_rate)
+        if len(samples) < config.fft_size:
+            raise InputError(
+                f"the recording lasts {len(samples) / self.sample_rate:.3f} s, less than the "
+                f"{config.fft_size / self.sample_rate:.3f} s of one analysis window"
+            )
+        # Whole frames, so that the reflection at the end is that of training.
+        samples = samples[: len(samples) // config.hop * config.hop]
+        feeds = {
+            "spectrogram": magnitude_spectrogram(samples, config)[None],
+            "source": np.array(speakers[:1], np.int64),
+            "target": np.array(speakers[1:], np.int64),
+            "scale": np.array([_scale("noise_scale", noise_scale)], np.float32),
+            "seed": np.array([seed], np.int64),
+        }
+        audio = np.asarray(self._conversion.run(None, feeds)[0], np.float32).reshape(-1)
+        return Speech(audio, self.sample_rate)
 
     def _manner(
         self,

@@ -1,0 +1,402 @@
+"""VITS: its parts are what the equations say, whatever stands in padding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from glottis.alignment import expand
+from glottis.audio.mel import MelConfig
+from glottis.blocks.lengths import mask_from_lengths, window
+from glottis.corpus.batches import UtteranceBatch
+from glottis.errors import InputError
+from glottis.likelihood.divergence import kl_from_draw
+from glottis.likelihood.lattice import GaussianLattice
+from glottis.models.vits import VITS, Config
+
+MEL = MelConfig(fft_size=256, hop=64, mels=8)
+SMALL = {
+    "symbols": 40,
+    "speakers": 3,
+    "speaker_channels": 4,
+    "latent": 8,
+    "channels": 8,
+    "filter_channels": 16,
+    "encoder_layers": 3,
+    "posterior_layers": 2,
+    "couplings": 2,
+    "coupling_layers": 1,
+    "decoder": "istft",
+    "decoder_channels": 16,
+    "decoder_hidden": 16,
+    "decoder_layers": 2,
+    "periods": (2,),
+    "period_channels": (4, 8),
+    "waveform_channels": (),
+    "resolutions": (256,),
+    "resolution_channels": 4,
+    "window_frames": 12,
+    "mel": MEL,
+}
+WAVES = {
+    "decoder": "hifi_gan",
+    "upsample_rates": (8, 8),
+    "upsample_kernels": (16, 16),
+    "upsample_channels": 16,
+    "resblock": "2",
+    "resblock_kernels": (3,),
+    "resblock_dilations": ((1, 2),),
+}
+VITS2 = {
+    "condition_encoder": True,
+    "flow_transformer_layers": 1,
+    "alignment_noise": 0.01,
+    "languages": 2,
+}
+MORE = [{}, WAVES, VITS2, {"durations": "deterministic", "align_on": "mel"}]
+
+
+def _model(**changes: object) -> VITS:
+    torch.manual_seed(0)
+    model = VITS(Config(**{**SMALL, **changes}))  # type: ignore[arg-type]
+    # Couplings and splines start at zero; a law of the identity alone would prove nothing.
+    with torch.no_grad():
+        for part in (model.flow, model.durations):
+            for parameter in part.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.eval()
+
+
+def _batch(frames: list[int], texts: list[int], fill: float = 0.0) -> UtteranceBatch:
+    random = torch.Generator().manual_seed(1)
+    text = torch.zeros(len(texts), max(texts), dtype=torch.long)
+    mel = torch.full((len(frames), MEL.mels, max(frames)), fill)
+    audio = torch.full((len(frames), max(frames) * MEL.hop), fill)
+    for i, (length, tokens) in enumerate(zip(frames, texts, strict=True)):
+        text[i, :tokens] = torch.randint(1, 40, (tokens,), generator=random)
+        mel[i, :, :length] = torch.randn(MEL.mels, length, generator=random) - 5
+        audio[i, : length * MEL.hop] = torch.randn(length * MEL.hop, generator=random) * 0.1
+    return UtteranceBatch(
+        [f"u{i}" for i in range(len(frames))],
+        text,
+        torch.tensor(texts),
+        mel,
+        torch.tensor(frames),
+        torch.arange(len(frames)) % 3,
+        audio=audio,
+        language=torch.arange(len(frames)) % 2,
+    )
+
+
+def _part(batch: UtteranceBatch, i: int) -> UtteranceBatch:
+    """One utterance by itself."""
+    rows = {
+        name: value[i : i + 1]
+        for name, value in vars(batch).items()
+        if isinstance(value, (torch.Tensor, list))
+    }
+    return replace(batch, **rows).first()
+
+
+@pytest.mark.parametrize("changes", MORE, ids=["plain", "waves", "vits2", "deterministic"])
+def test_an_utterance_does_not_depend_on_its_batch(changes: dict) -> None:
+    model = _model(**{**changes, "alignment_noise": 0.0})
+    batch = _batch([20, 31, 14], [6, 9, 4], fill=math.nan)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        found = model.explain(batch)
+        for i in range(3):
+            alone = _part(batch, i)
+            one = model.explain(alone)
+            frames, tokens = int(batch.mel_lengths[i]), int(batch.text_lengths[i])
+            torch.testing.assert_close(found.spectrogram[i, :, :frames], one.spectrogram[0])
+            torch.testing.assert_close(
+                found.log_scale[i, :, :frames], one.log_scale[0], atol=1e-4, rtol=1e-4
+            )
+            torch.testing.assert_close(
+                found.prior.mean[i, :, :tokens], one.prior.mean[0], atol=1e-4, rtol=1e-4
+            )
+            speaker = model._speaker(alone.speaker)
+            mask = torch.ones(1, 1, frames, dtype=torch.bool)
+            flowed, _ = model.flow.call_and_ladj(found.latent[i : i + 1, :, :frames], mask, speaker)
+            torch.testing.assert_close(
+                found.flowed[i : i + 1, :, :frames], flowed, atol=1e-4, rtol=1e-4
+            )
+            assert int(found.durations[i].sum()) == frames
+
+
+@pytest.mark.parametrize("changes", MORE, ids=["plain", "waves", "vits2", "deterministic"])
+def test_nan_in_padding_changes_no_loss_and_no_gradient(changes: dict) -> None:
+    losses, gradients = [], []
+    for fill in (0.0, math.nan):
+        model, batch = _model(**changes), _batch([20, 31, 9], [6, 9, 4], fill)
+        torch.manual_seed(3)
+        for name, loss, logs in model.steps(batch, 0):
+            loss.backward()
+            losses.append([name, float(loss.detach()), *(float(v.detach()) for v in logs.values())])
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    half = len(losses) // 2
+    assert half == 2
+    for clean, dirty in zip(losses[:half], losses[half:], strict=True):
+        assert clean == dirty
+        assert all(math.isfinite(value) for value in clean[1:])
+    for clean, dirty in zip(*gradients, strict=True):
+        assert torch.equal(clean, dirty)
+
+
+def test_each_loss_reaches_its_own_parameters_only() -> None:
+    model, batch = _model(), _batch([20, 31], [6, 9])
+    groups = model.optimized()
+    assert {id(p) for ps in groups.values() for p in ps} == {id(p) for p in model.parameters()}
+    for name, loss, _ in model.steps(batch, 0):
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        for group, parameters in groups.items():
+            touched = [p.grad is not None and bool(p.grad.any()) for p in parameters]
+            assert any(touched) == (group == name)
+            if group == name == "generator":
+                # A part without a gradient would never learn; what feeds softmaxes may have none.
+                assert sum(touched) > 0.95 * len(touched)
+
+
+def test_the_flow_inverts_and_keeps_volumes() -> None:
+    model = _model(flow_transformer_layers=1).double()
+    speaker = model._speaker(torch.tensor([1]))
+    mask = torch.ones(1, 1, 5, dtype=torch.bool)
+    z = torch.randn(1, 8, 5, dtype=torch.float64)
+
+    def flow(flat: torch.Tensor) -> torch.Tensor:
+        return model.flow.call_and_ladj(flat.view(1, 8, 5), mask, speaker)[0].flatten()
+
+    image, ladj = model.flow.call_and_ladj(z, mask, speaker)
+    assert float((image - z).detach().abs().max()) > 0.1
+    jacobian = torch.autograd.functional.jacobian(flow, z.flatten())
+    assert float(torch.linalg.slogdet(jacobian)[1].abs()) < 1e-6
+    assert float(ladj.detach().abs()) == 0
+    torch.testing.assert_close(model.flow.inverse(image, mask, speaker), z, atol=1e-5, rtol=1e-5)
+
+
+def test_kl_from_draws_is_the_closed_form_for_gaussians() -> None:
+    torch.manual_seed(0)
+    mean, log_scale = torch.randn(1, 3, 4), torch.randn(1, 3, 4) * 0.3
+    prior_mean, prior_log_scale = torch.randn(1, 3, 4), torch.randn(1, 3, 4) * 0.3
+    mask = torch.tensor([True, True, True, False]).view(1, 1, 4)
+    posterior = torch.distributions.Normal(mean, log_scale.exp())
+    prior = torch.distributions.Normal(prior_mean, prior_log_scale.exp())
+    wanted = torch.distributions.kl_divergence(posterior, prior)[..., :3].sum() / 3
+    rest = (log_scale, prior_mean, prior_log_scale, mask)
+    draws = torch.stack([kl_from_draw(posterior.sample(), *rest) for _ in range(4000)])
+    error = draws.std() / math.sqrt(len(draws))
+    assert abs(draws.mean() - wanted) < 4 * error
+    # Where both are one point the draw says it exactly: the distance alone is left.
+    narrow = torch.full_like(mean, -20.0)
+    exact = kl_from_draw(mean, narrow, mean, narrow, mask)
+    assert float(exact) == pytest.approx(-0.5 * 3)
+
+
+def test_the_alignment_maximises_the_prior_of_the_flowed_draw() -> None:
+    model = _model()
+    batch = _batch([9], [3])
+    with torch.no_grad():
+        found = model.explain(batch)
+    lattice = GaussianLattice(found.prior.mean, found.prior.log_scale).log_prob(found.flowed)[0]
+    best = max(
+        (float(lattice[torch.tensor([0] * a + [1] * b + [2] * (9 - a - b)), range(9)].sum()), a, b)
+        for a in range(1, 8)
+        for b in range(1, 9 - a)
+    )
+    assert found.durations[0].tolist() == [best[1], best[2], 9 - best[1] - best[2]]
+
+
+def test_windows_decode_as_the_whole_does_inside_the_reach_of_the_edges() -> None:
+    for changes, reach in (({}, 13), (WAVES, 7)):
+        model = _model(**changes)
+        latent, speaker = torch.randn(1, 8, 60), model._speaker(torch.tensor([2]))
+        with torch.no_grad():
+            whole = model.decoder(latent, speaker)
+            part = model.decoder(latent[..., 10:50], speaker)
+        inside = slice(reach * MEL.hop, (40 - reach) * MEL.hop)
+        wanted = whole[:, 10 * MEL.hop : 50 * MEL.hop]
+        torch.testing.assert_close(part[:, inside], wanted[:, inside], atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(part[:, : MEL.hop], wanted[:, : MEL.hop], atol=1e-5)
+
+
+def test_training_windows_are_pieces_of_the_utterances() -> None:
+    model, batch = _model(), _batch([20, 31, 9], [6, 9, 4])
+    with torch.no_grad():
+        found = model.explain(batch)
+        starts = torch.tensor([3, 19, 0])
+        audio, target, decoded = model._windows(batch, found, starts)
+    size = 12 * MEL.hop
+    for i, start in enumerate(starts.tolist()):
+        real = min(12, int(batch.mel_lengths[i]) - start)
+        begin = start * MEL.hop
+        wanted = batch.audio[i, begin : begin + real * MEL.hop]
+        assert torch.equal(audio[i, : real * MEL.hop], wanted)
+        mel = model.log_mel.of_magnitudes(found.spectrogram[i, :, start : start + real])
+        torch.testing.assert_close(target[i, :, :real], mel)
+        # An utterance shorter than the window goes on in silence, and so does its copy.
+        assert not audio[i, real * MEL.hop :].any()
+        assert not decoded[i, real * MEL.hop :].any()
+    assert decoded.shape == audio.shape == (3, size)
+
+
+def test_window_reads_nothing_beyond_a_length() -> None:
+    x = torch.arange(20.0).view(2, 1, 10)
+    x[1, :, 6:] = math.nan
+    cut = window(x, torch.tensor([2, 4]), 4, torch.tensor([10, 6]))
+    assert cut[:, 0].tolist() == [[2, 3, 4, 5], [14, 15, 0, 0]]
+
+
+@pytest.mark.parametrize("changes", [{}, WAVES], ids=["istft", "hifi_gan"])
+def test_conversion_to_the_same_speaker_is_reconstruction(changes: dict) -> None:
+    model, batch = _model(**changes), _batch([20, 31], [6, 9])
+    lengths = batch.mel_lengths * MEL.hop
+
+    def converted(target: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(4)
+        return model.convert(batch.audio, lengths, batch.speaker, target, generator=generator)
+
+    with torch.no_grad():
+        speaker = model._speaker(batch.speaker)
+        generator = torch.Generator().manual_seed(4)
+        latent = model.explain(batch, generator=generator).latent
+        copy = model.decoder(latent, speaker) * mask_from_lengths(lengths).squeeze(1)
+    torch.testing.assert_close(converted(batch.speaker), copy, atol=1e-4, rtol=1e-4)
+    other = converted((batch.speaker + 1) % 3)
+    assert other.shape == copy.shape
+    assert not torch.allclose(other, copy, atol=1e-2)
+
+
+def test_durations_are_drawn_from_the_generator_and_calm_without_noise() -> None:
+    model, batch = _model(), _batch([20, 31], [6, 9])
+
+    def drawn(seed: int, temperature: float) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(seed)
+        _, lengths, durations = model.synthesize(
+            batch.text,
+            batch.text_lengths,
+            batch.speaker,
+            duration_temperature=temperature,
+            generator=generator,
+        )
+        assert torch.equal(lengths, durations.sum(1) * MEL.hop)
+        inside = mask_from_lengths(batch.text_lengths, 9).squeeze(1)
+        assert torch.equal(durations > 0, inside)
+        return durations.tolist()
+
+    assert drawn(1, 1.0) == drawn(1, 1.0)
+    assert drawn(1, 1.0) != drawn(2, 1.0)
+    assert drawn(1, 0.0) == drawn(2, 0.0)
+
+
+def test_synthesis_lays_the_prior_out_along_given_durations() -> None:
+    model, batch = _model(), _batch([20], [6])
+    given = torch.tensor([[3, 1, 2, 4, 1, 5]])
+    samples, lengths, _ = model.synthesize(
+        batch.text, batch.text_lengths, batch.speaker, durations=given, temperature=0.0
+    )
+    speaker = model._speaker(batch.speaker)
+    with torch.no_grad():
+        prior = model._prior(batch.text, batch.text_lengths, batch.speaker, None)
+        mask = torch.ones(1, 1, 16, dtype=torch.bool)
+        latent = model.flow.inverse(expand(prior.mean, given), mask, speaker)
+        wanted = model.decoder(latent, speaker)
+    assert lengths.tolist() == [16 * MEL.hop]
+    torch.testing.assert_close(samples, wanted)
+
+
+@pytest.mark.parametrize("changes", MORE, ids=["plain", "waves", "vits2", "deterministic"])
+@pytest.mark.parametrize("blanks", [True, False])
+def test_the_graph_says_what_torch_says(changes: dict, blanks: bool) -> None:
+    """The exported module beside the model, whose noise is taken from the same seed."""
+    from glottis.blocks.noise import normal_from_seed
+
+    model = _model(**changes, blanks=blanks)
+    text = torch.tensor([[1, 0, 7, 0, 9, 0, 9, 0, 2]])
+    read = text if blanks else text[text != 0][None]
+    scales, seed = torch.tensor([0.6, 1.3, 0.9]), torch.tensor([5])
+    speaker = torch.tensor([1])
+    with torch.no_grad():
+        wanted, durations = model.generate(
+            read,
+            torch.tensor([read.shape[1]]),
+            speaker,
+            None,
+            scales,
+            lambda channels, steps, stream: normal_from_seed(seed, steps, channels, stream),
+        )
+        graph = model.export_graph().eval()
+        samples, kept = graph(text, torch.tensor([9]), scales, speaker, seed)
+    torch.testing.assert_close(samples, wanted, atol=1e-4, rtol=1e-4)
+    assert kept.shape == text.shape
+    assert torch.equal(kept[kept > 0], durations[0])
+    assert samples.shape == (1, int(durations.sum()) * MEL.hop)
+
+
+def test_the_language_is_the_speakers_own_unless_named() -> None:
+    model, batch = _model(languages=2), _batch([20, 31], [6, 9])
+    for _ in model.steps(batch, 0):
+        pass
+    assert model.speaker_language.tolist() == [0, 1, 0]
+
+    def mean(language: torch.Tensor | None) -> torch.Tensor:
+        with torch.no_grad():
+            return model._prior(batch.text, batch.text_lengths, batch.speaker, language).mean
+
+    assert torch.equal(mean(None), mean(torch.tensor([0, 1])))
+    assert not torch.allclose(mean(None), mean(torch.tensor([1, 0])))
+
+
+def test_alignment_comes_first_when_asked() -> None:
+    model = _model(align_on="mel", alignment_steps=2)
+    batch = _batch([20, 31], [6, 9])
+    (name, loss, logs), *rest = list(model.steps(batch, 1))
+    assert (name, rest) == ("generator", [])
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(logs["mel_nats"].detach()))
+    assert model.encoder.embed.weight.grad is not None
+    assert model.posterior.end.weight.grad is None
+    assert [name for name, _, _ in model.steps(batch, 2)] == ["discriminator", "generator"]
+
+
+def test_discriminators_join_when_told() -> None:
+    model = _model(adversarial_from=3, spectral_weight=1.0, window_frames=16)
+    batch = _batch([20], [6])
+    (name, _, logs), *rest = list(model.steps(batch, 2))
+    assert (name, rest) == ("generator", [])
+    assert "spectral" in logs
+    assert "adversarial" not in logs
+    assert len(list(model.steps(batch, 3))) == 2
+
+
+def test_validation_does_not_move() -> None:
+    model, batch = _model(), _batch([20, 31], [6, 9])
+    one, two = model.validate(batch), model.validate(batch)
+    assert {"mel", "kl", "coverage", "diagonality"} <= set(one)
+    for key in ("mel", "kl", "coverage"):
+        assert torch.equal(one[key], two[key])
+    path = model.show(batch)["alignment"]
+    assert path.shape == (6, 20)
+    assert torch.equal(path.sum(0), torch.ones(20, dtype=torch.long))
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    model = _model()
+    with pytest.raises(InputError, match=r"u1.*9 tokens.*8 frames.*blanks=false"):
+        model.explain(_batch([20, 8], [6, 9]))
+    with pytest.raises(ValueError, match="3 speakers"):
+        model.synthesize(torch.ones(1, 3, dtype=torch.long), torch.tensor([3]))
+    with pytest.raises(ValueError, match="utterances_with_audio"):
+        model.explain(replace(_batch([20], [6]), audio=None))
+    with pytest.raises(InputError, match="hop"):
+        Config(upsample_rates=(8, 8))
+    with pytest.raises(InputError, match="even"):
+        Config(latent=9)
+    with pytest.raises(InputError, match="discriminator"):
+        Config(periods=(), waveform_channels=())
+    with pytest.raises(InputError, match="align_on"):
+        Config(alignment_steps=5)

@@ -1,0 +1,166 @@
+"""Voice conversion from a run folder, by the command a user types."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import save_file
+
+from glottis.audio.files import read
+from glottis.audio.mel import MelConfig
+from glottis.cli import main
+from glottis.config import as_dict, build
+from glottis.errors import InputError
+from glottis.export import export_voice
+from glottis.models.vits import VITS, Config
+from glottis.voice import Voice
+from small_recipes import VITS as SMALL
+from synthetic_corpus import speech
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of two speakers, as training writes it; its weights are random."""
+    folder = tmp_path_factory.mktemp("run")
+    return _write(folder, ["ann", "bob"])
+
+
+def _write(folder: Path, speakers: list[str]) -> Path:
+    torch.manual_seed(0)
+    config = build(Config, {**SMALL, "speakers": len(speakers), "mel": as_dict(MelConfig())})
+    model = VITS(config)
+    with torch.no_grad():
+        for parameter in model.flow.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    save_file(model.state_dict(), folder / "model.safetensors")
+    facts = {
+        "model": "vits",
+        "network": as_dict(config),
+        "data": [],
+        "speakers": speakers,
+        "languages": ["en-us"],
+        "mel": as_dict(config.mel),
+    }
+    (folder / "run.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "ann.flac"
+    soundfile.write(path, speech(0.6, rate=16000), 16000)
+    return path
+
+
+def test_convert_writes_the_recording_with_the_other_voice(
+    run: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def converted(source: str, target: str, seed: int = 1) -> np.ndarray:
+        out = tmp_path / f"{source}-{target}-{seed}.wav"
+        words = ["convert", recording, "-o", out, "--voice", run, "--from", source, "--to", target]
+        assert main([*map(str, words), "--seed", str(seed)]) == 0
+        samples, rate = read(out)
+        assert rate == 22050
+        return samples
+
+    other = converted("ann", "bob")
+    assert "ann as bob" in capsys.readouterr().err
+    seconds = soundfile.info(recording).duration
+    assert 0 <= seconds - len(other) / 22050 < 2 * 256 / 22050
+    np.testing.assert_array_equal(other, converted("ann", "bob"))
+    assert not np.array_equal(other, converted("ann", "bob", seed=2))
+    assert np.abs(other - converted("ann", "ann")).max() > 1e-3
+
+
+def test_a_voice_file_converts_as_its_run_does(run: Path, recording: Path, tmp_path: Path) -> None:
+    from glottis.conversion import convert
+
+    out = export_voice(run, tmp_path / "pair.onnx", weights="float32", conversion=True)
+    assert sorted(path.name for path in tmp_path.glob("pair*")) == [
+        "pair.onnx",
+        "pair.onnx.conversion",
+        "pair.onnx.json",
+    ]
+    voice = Voice.load(out)
+    # Without noise there is nothing that the two draw in different ways.
+    ours = voice.convert(recording, source="ann", target="bob", noise_scale=0.0)
+    theirs, rate = convert(run, recording, "ann", "bob", temperature=0.0)
+    assert ours.sample_rate == rate
+    np.testing.assert_allclose(ours.samples, theirs, atol=1e-3)
+    noisy = voice.convert(recording, source="ann", target="bob", seed=3).samples
+    again = voice.convert(recording, source=0, target=1, seed=3).samples
+    np.testing.assert_array_equal(noisy, again)
+    assert not np.array_equal(noisy, ours.samples)
+    samples, _ = read(recording, rate)
+    given = voice.convert(samples, source="ann", target="bob", noise_scale=0.0)
+    np.testing.assert_allclose(given.samples, ours.samples, atol=1e-4)
+    words = ["convert", str(recording), "-o", str(tmp_path / "a.wav"), "--voice", str(out)]
+    assert main([*words, "--from", "ann", "--to", "bob", "--seed", "3"]) == 0
+    np.testing.assert_allclose(read(tmp_path / "a.wav")[0], noisy, atol=1e-4)
+
+    with pytest.raises(InputError, match="no speaker 'eve'"):
+        voice.convert(recording, source="ann", target="eve")
+    with pytest.raises(InputError, match="one analysis window"):
+        voice.convert(np.zeros(100, np.float32), source="ann", target="bob")
+    (tmp_path / "pair.onnx.conversion").unlink()
+    with pytest.raises(InputError, match=r"pair\.onnx\.conversion is missing.*--conversion"):
+        Voice.load(out).convert(recording, source="ann", target="bob")
+
+
+def test_a_single_speaker_has_no_conversion_to_export(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    alone = _write(tmp_path / "one", ["ann"])
+    with pytest.raises(InputError, match="several speakers"):
+        export_voice(alone, tmp_path / "v.onnx", conversion=True)
+    assert not list(tmp_path.glob("v.*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"--from": "eve"}, "no speaker 'eve'. Speakers: ann, bob"),
+        ({"--to": "eve"}, "no speaker 'eve'. Speakers: ann, bob"),
+        ({"--voice": "."}, "not a run folder"),
+        ({"--voice": "nowhere.onnx"}, "nowhere.onnx"),
+        ({"-o": "out.xyz"}, "out.xyz"),
+        ({"recording": "missing.wav"}, "missing.wav"),
+    ],
+    ids=["source", "target", "run", "voice", "suffix", "recording"],
+)
+def test_bad_input_is_told_in_one_line(
+    run: Path,
+    recording: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    said: str,
+) -> None:
+    options = {"-o": tmp_path / "out.wav", "--voice": run, "--from": "ann", "--to": "bob"}
+    file = change.pop("recording", recording)
+    words = [word for pair in {**options, **change}.items() for word in pair]
+    assert main(["convert", *map(str, [file, *words])]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_a_run_that_cannot_convert_says_why(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one").mkdir()
+    words = ["-o", str(tmp_path / "out.wav"), "--from", "ann", "--to", "ann"]
+    alone = _write(tmp_path / "one", ["ann"])
+    assert main(["convert", str(recording), "--voice", str(alone), *words]) == 2
+    assert "one speaker, ann" in capsys.readouterr().err
+    short = tmp_path / "short.wav"
+    soundfile.write(short, np.zeros(500, np.float32), 22050)
+    (tmp_path / "two").mkdir()
+    pair = _write(tmp_path / "two", ["ann", "bob"])
+    assert main(["convert", str(short), "--voice", str(pair), *words]) == 2
+    assert "one analysis window" in capsys.readouterr().err

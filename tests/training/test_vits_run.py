@@ -1,0 +1,91 @@
+"""VITS through the whole of training: batches with audio, a run, its voice file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glottis.config import build
+from glottis.corpus import Prepared, load_audio
+from glottis.errors import InputError
+from glottis.export import export_voice, load_run
+from glottis.text.symbols import DEFAULT
+from glottis.training.config import Recipe, TrainingConfig
+from glottis.training.data import Batches
+from glottis.training.run import run
+from glottis.voice import Voice
+from small_recipes import TRAINING, VITS, VOCOS
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few steps: two that only align, then all losses."""
+    values = {"model": "vits", "network": VITS, "training": {**TRAINING, "max_steps": 4}}
+    return run(build(Recipe, values, "test"), [data], tmp_path_factory.mktemp("runs") / "vits")
+
+
+def test_batches_hold_the_samples_under_the_frames(data: Path) -> None:
+    corpus = Prepared([data])
+    config = TrainingConfig(batch_size=4, buckets=2)
+    stream = Batches(corpus, "train", "utterances_with_audio", config, symbols=DEFAULT, once=True)
+    batch, _ = next(iter(stream))
+    hop = corpus.mel.hop
+    assert batch.audio.shape == (len(batch.names), batch.mel.shape[2] * hop)
+    assert batch.language.tolist() == [0] * len(batch.names)
+    cuts = {cut.id: cut for cut in corpus.cuts("train")}
+    for i, name in enumerate(batch.names):
+        samples = int(batch.mel_lengths[i]) * hop
+        np.testing.assert_array_equal(batch.audio[i, :samples].numpy(), load_audio(cuts[name]))
+        assert not batch.audio[i, samples:].any()
+    moved = batch.to("cpu")
+    assert torch.equal(moved.audio, batch.audio)
+
+
+def test_a_trained_run_is_a_voice_without_a_vocoder(trained: Path, tmp_path: Path) -> None:
+    out = export_voice(trained, tmp_path / "v.onnx", weights="float32")
+    voice = Voice.load(out)
+    one = voice.speak("Rice is often served in round bowls.", seed=3)
+    again = voice.speak("Rice is often served in round bowls.", seed=3)
+    assert np.array_equal(one.samples, again.samples)
+    lengths = {
+        len(voice.speak("Rice is often served in round bowls.", seed=s).samples) for s in range(6)
+    }
+    assert len(lengths) > 1, "durations are not drawn"
+    calm = {
+        len(voice.speak("Rice is often served.", seed=s, noise_w=0.0).samples) for s in range(3)
+    }
+    assert len(calm) == 1
+
+
+def test_a_vocoder_is_refused_where_none_is_needed(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="by itself.*--vocoder"):
+        export_voice(trained, tmp_path / "v.onnx", vocoder=trained)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_size_is_refused(trained: Path, tmp_path: Path) -> None:
+    facts = (trained / "run.json").read_text().replace('"latent": 8', '"latent": 12')
+    (tmp_path / "run.json").write_text(facts)
+    (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match="does not hold this network"):
+        load_run(tmp_path)
+
+
+def test_a_corpus_with_one_utterance_says_what_is_missing(tmp_path: Path) -> None:
+    from glottis.corpus.prepare import PrepareConfig, prepare
+    from synthetic_corpus import write_corpus
+
+    write_corpus(tmp_path / "corpus", rows=1)
+    prepare(tmp_path / "corpus", tmp_path / "data", config=PrepareConfig(test_share=0.0), jobs=1)
+    values = {"model": "vits", "network": VITS, "training": {**TRAINING, "validate_every": 1}}
+    with pytest.raises(InputError, match="'test'"):
+        run(build(Recipe, values, "test"), [tmp_path / "data"], tmp_path / "run")
+
+
+def test_vocos_still_needs_windows(data: Path) -> None:
+    assert VOCOS["channels"] == 16
+    with pytest.raises(ValueError, match="utterances_with_audio"):
+        Batches(Prepared([data]), "train", "sentences", TrainingConfig())
