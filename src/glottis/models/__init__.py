@@ -22,6 +22,7 @@ from glottis.errors import InputError
 MODELS = {
     "glow_tts": ("glottis.models.glow_tts", "GlowTTS"),
     "vocos": ("glottis.models.vocos", "Vocos"),
+    "wavenet": ("glottis.models.wavenet", "WaveNet"),
 }
 
 
