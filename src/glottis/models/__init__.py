@@ -28,6 +28,7 @@ MODELS = {
     "spss": ("glottis.models.spss", "SPSS"),
     "vits": ("glottis.models.vits", "VITS"),
     "vocos": ("glottis.models.vocos", "Vocos"),
+    "wavenet": ("glottis.models.wavenet", "WaveNet"),
 }
 
 

@@ -1,0 +1,206 @@
+"""WaveNet sampling beside r9y9/wavenet_vocoder: ``python benchmarks/wavenet.py PATH``.
+
+``PATH`` is a checkout of github.com/r9y9/wavenet_vocoder. Both hold the same random weights in the
+LJSpeech mixture preset (24 layers, 4 stacks, 128/256/128 channels, three taps) and get the same
+log-mels. The peer's ``incremental_forward`` and ours first hear the same recording, and the
+parameters that they give each sample must agree to 1e-4; then both draw freely. The smaller
+weights' rows name their price: the divergence of the drawn distributions from float32's, in nats a
+sample, over the recording. The last row is a roofline: the bytes and products of one sample in
+the time that plain reading and plain products take here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glottis.kernels.wavenet import PRECISIONS
+from glottis.likelihood.mixtures import DiscretizedLogisticMixture
+from glottis.models.wavenet import WaveNet
+from harness import Claim, machine, record
+
+COMMAND = "python benchmarks/wavenet.py PATH"
+SETTINGS = {
+    "input_type": "raw",
+    "quantize_channels": 65536,
+    "output_distribution": "Logistic",
+    "out_channels": 30,
+    "layers": 24,
+    "stacks": 4,
+    "residual_channels": 128,
+    "gate_channels": 256,
+    "skip_out_channels": 128,
+    "kernel_size": 3,
+    "dropout": 0.0,
+    "cin_channels": 80,
+    "cin_pad": 2,
+    "gin_channels": -1,
+    "n_speakers": 1,
+    "upsample_conditional_features": True,
+    "upsample_net": "ConvInUpsampleNetwork",
+    "upsample_params": {"upsample_scales": [4, 4, 4, 4]},
+    "log_scale_min": -16.0,
+    "sample_rate": 22050,
+    "fft_size": 1024,
+    "hop_size": 256,
+    "fmin": 125,
+    "fmax": 7600,
+}
+
+
+def original(path: Path) -> torch.nn.Module:
+    """The peer's network with random weights whose outputs look like a trained one's."""
+    sys.path.insert(0, str(path))
+    from wavenet_vocoder.wavenet import WaveNet as Original
+
+    torch.manual_seed(0)
+    names = (
+        "out_channels layers stacks residual_channels gate_channels skip_out_channels kernel_size "
+        "dropout cin_channels cin_pad upsample_conditional_features"
+    )
+    model = Original(
+        **{name: SETTINGS[name] for name in names.split()},
+        scalar_input=True,
+        upsample_params={**SETTINGS["upsample_params"], "cin_channels": 80, "cin_pad": 2},
+        output_distribution="Logistic",
+    ).eval()
+    with torch.no_grad():
+        model.last_conv_layers[3].bias[20:] -= 4
+    return model
+
+
+def divergence(exact: np.ndarray, other: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence in nats a sample, by draws from ``exact``."""
+    exact_, other_ = (
+        DiscretizedLogisticMixture(*torch.from_numpy(p).double().chunk(3, -1), 16)
+        for p in (exact, other)
+    )
+    draws = exact_.sample((200,), torch.Generator().manual_seed(0))
+    return float((exact_.log_prob(draws) - other_.log_prob(draws)).mean())
+
+
+def samples_a_second(sampler, mels, count: int, repeats: int = 5, threads: int = 1) -> float:
+    """The best of several runs; processor time for one thread, as everywhere here."""
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    best = 0.0
+    for _ in range(repeats):
+        sampler.start(mels)
+        sampler.advance(64)
+        start = clock()
+        sampler.advance(count)
+        best = max(best, count * len(mels) / (clock() - start))
+    return best
+
+
+def roofline() -> str:
+    """The bounds of one thread: products of a sample by a large product, bytes by a plain sum."""
+    a, b = torch.randn(512, 512), torch.randn(512, 512)
+    weights = np.ones(24 * 65536 + 24 * 65536 // 3, np.float32)  # read for each sample, float32
+    product, reading = [], []
+    for _ in range(20):
+        start = time.thread_time()
+        a @ b
+        product.append(time.thread_time() - start)
+        start = time.thread_time()
+        weights.sum()
+        reading.append(time.thread_time() - start)
+    macs = 24 * 131072 + 128 * 158
+    compute = macs / (512**3 / min(product))
+    return f"{1 / compute:.0f}/s by products, {1 / min(reading):.0f}/s by reading float32"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--samples", type=int, default=2048)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    peer = original(arguments.path)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch.save({"state_dict": peer.state_dict()}, folder / "checkpoint.pth")
+        (folder / "preset.json").write_text(json.dumps(SETTINGS))
+        ours = WaveNet.from_original(folder / "checkpoint.pth", folder / "preset.json")
+
+    frames = arguments.samples // 256 + 1
+    mel = torch.randn(1, 80, frames, generator=torch.Generator().manual_seed(1))
+    padded = torch.nn.functional.pad(mel, (2, 2), mode="replicate")
+    count, version = frames * 256, "wavenet_vocoder"
+    heard = ours.targets(torch.randn(1, count, generator=torch.Generator().manual_seed(2)) * 0.1)
+
+    # Teacher forcing: what both would draw from, sample by sample. The peer hears sample t - 1 at
+    # step t, as ours does, and its stages pass what they hold before they draw.
+    shifted = torch.nn.functional.pad(heard, (1, -1))[:, None]
+    held: list[torch.Tensor] = []
+    layer = peer.last_conv_layers[3]
+    forward = layer.incremental_forward
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        held.append(forward(x).detach())
+        return held[-1]
+
+    layer.incremental_forward = keep
+    with torch.no_grad():
+        peer.incremental_forward(c=padded, T=count, test_inputs=shifted)
+    layer.incremental_forward = forward
+    expected = torch.cat(held, 1)[0].numpy()
+    found = {}
+    for precision in PRECISIONS:
+        sampler = ours.sampler(precision)
+        sampler.start([mel[0].numpy()])
+        found[precision] = sampler.advance(count, heard.numpy(), parameters=True)[1][0]
+    error = float(np.abs(found["float32"] - expected).max())
+    assert error < 1e-4, f"the parameters differ by {error:.2g}, so no speed is reported"
+    print(f"the same parameters for {count} samples, to {error:.1g}")
+
+    short = torch.nn.functional.pad(mel[..., :1], (2, 2), mode="replicate")
+    start = time.thread_time()
+    with torch.no_grad():
+        peer.incremental_forward(c=short, T=256)
+    other = 256 / (time.thread_time() - start)
+    mels = [mel[0].numpy()]
+    for precision in PRECISIONS:
+        own = samples_a_second(ours.sampler(precision), mels, count - 64)
+        lost = divergence(found["float32"], found[precision])
+        price = "" if precision == "float32" else f", KL to float32 {lost:.2g} nats"
+        record(
+            Claim(f"WaveNet 24 layers, {precision}, one sentence{price}", COMMAND, version),
+            f"{own:.0f}/s",
+            f"{other:.0f}/s",
+            f"{own / other:.3g}x",
+            machine(1),
+        )
+        both = samples_a_second(ours.sampler(precision, threads=2), mels, count - 64, threads=2)
+        record(
+            Claim(f"WaveNet 24 layers, {precision}, one sentence, two threads", COMMAND, version),
+            f"{both:.0f}/s",
+            f"{other:.0f}/s",
+            f"{both / other:.3g}x",
+            machine(2),
+        )
+    batch = samples_a_second(ours.sampler("bfloat16"), mels * 8, count - 64)
+    record(
+        Claim("WaveNet 24 layers, bfloat16, eight sentences at once", COMMAND, "one sentence"),
+        f"{batch:.0f}/s",
+        f"{other:.0f}/s",
+        f"{batch / other:.3g}x",
+        machine(1),
+    )
+    record(
+        Claim("WaveNet 24 layers, bounds of one thread", COMMAND, "torch.mm, numpy.sum"),
+        roofline(),
+        "",
+        "",
+        machine(1),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""WaveNet, one sample after another: weights, argument checks and the choice of a form.
+
+The forms live in files of their own and are imported when they are first used, so this module
+needs neither torch nor numba.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glottis.errors import InputError
+from glottis.kernels.choice import choose
+
+Array = NDArray[np.float32]
+Output = Literal["mulaw", "gaussian", "gaussian_mixture", "logistic_mixture"]
+Precision = Literal["float32", "bfloat16", "int8"]
+
+KINDS = ("numba", "reference")
+OUTPUTS: tuple[Output, ...] = ("mulaw", "gaussian", "gaussian_mixture", "logistic_mixture")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
+UNIFORMS = 3
+"""Uniform numbers that one sample takes, whatever its distribution."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A WaveNet as arrays, float32; ``L`` layers with ``K`` taps.
+
+    ``R`` residual channels, ``G`` gate channels (first half tanh, second half sigmoid), ``S`` skip
+    channels, ``O`` outputs, ``C`` conditioning channels:
+
+    ``first`` ``[R, 1]`` for amplitudes or ``[R, classes]``, ``first_bias`` ``[R]``;
+    ``gate`` ``[L, G, R, K]`` (the last tap is the current sample), ``gate_bias`` ``[L, G]``;
+    ``condition`` ``[L, G, C]``; ``residual`` ``[L, R, G/2]`` and ``residual_bias`` ``[L, R]``;
+    ``skip`` ``[L, S, G/2]`` and ``skip_bias`` ``[L, S]``; ``hidden`` ``[S, S]``, ``hidden_bias``;
+    ``last`` ``[O, S]``, ``last_bias``. ``context`` ``[C, C, 2 n + 1]`` mixes neighbouring frames,
+    and each of ``upsampling`` is a filter of ``2 s + 1`` taps after every frame was repeated ``s``
+    times.
+
+    Each layer's sum is multiplied by ``residual_scale``, the sum of skips by ``skip_scale``.
+    Outputs are ``logits, loc, log_scale`` (``loc, log_scale`` for one Gaussian) or class logits.
+    ``start`` is what stands before the first sample: an amplitude, or a class.
+    """
+
+    first: Array
+    first_bias: Array
+    gate: Array
+    gate_bias: Array
+    condition: Array
+    residual: Array
+    residual_bias: Array
+    skip: Array
+    skip_bias: Array
+    hidden: Array
+    hidden_bias: Array
+    last: Array
+    last_bias: Array
+    context: Array
+    upsampling: tuple[Array, ...]
+    dilations: tuple[int, ...]
+    residual_scale: float
+    skip_scale: float
+    output: Output
+    bits: int
+    minimum_log_scale: float
+    start: float
+
+    def __post_init__(self) -> None:
+        layers, gates, residual, _ = self.gate.shape
+        skips, outputs = self.hidden.shape[0], self.last.shape[0]
+        wanted = {
+            "first": (residual, 2**self.bits if self.output == "mulaw" else 1),
+            "first_bias": (residual,),
+            "gate_bias": (layers, gates),
+            "condition": (layers, gates, self.context.shape[0]),
+            "residual": (layers, residual, gates // 2),
+            "residual_bias": (layers, residual),
+            "skip": (layers, skips, gates // 2),
+            "skip_bias": (layers, skips),
+            "hidden": (skips, skips),
+            "hidden_bias": (skips,),
+            "last": (outputs, skips),
+            "last_bias": (outputs,),
+        }
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must be {shape}, not {getattr(self, name).shape}")
+        if len(self.dilations) != layers:
+            raise ValueError(f"{layers} layers need as many dilations, not {self.dilations}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+                raise InputError(f"the weights {field.name!r} hold NaN or infinity")
+
+    @property
+    def hop(self) -> int:
+        """Samples of a conditioning frame."""
+        return int(np.prod([len(taps) // 2 for taps in self.upsampling], initial=1))
+
+    @property
+    def receptive_field(self) -> int:
+        """Past samples that one sample's distribution depends on."""
+        return (self.gate.shape[3] - 1) * sum(self.dilations) + 1
+
+
+class Form(Protocol):
+    """What the reference and the fast forms have alike."""
+
+    def start(self, mels: list[Array], bias: Array) -> None:
+        """Forget all samples; take log-mels ``[C, frames]`` and gate biases ``[batch, L, G]``."""
+
+    def advance(
+        self, uniforms: NDArray[np.float64], teacher: Array | None, parameters: bool
+    ) -> tuple[Array, Array | None]:
+        """Samples for ``uniforms`` ``[batch, time, UNIFORMS]``; see :meth:`Sampler.advance`."""
+
+
+@lru_cache(maxsize=1)
+def available() -> tuple[str, ...]:
+    """The kinds that can run here, fastest first."""
+    return ("numba", "reference") if importlib.util.find_spec("numba") else ("reference",)
+
+
+class Sampler:
+    """Draws samples of a WaveNet one after another.
+
+    Args:
+        weights: copied into the layout of the form; later changes do not reach the sampler.
+        precision: how matrices are stored. Sums are always float32. ``bfloat16`` halves and
+            ``int8`` (one scale for each output) quarters what has to be read for each sample.
+        threads: 1, or 2 that share every sample and meet at each layer. Both give the same bits.
+        kind: ``"auto"``, ``"numba"`` or ``"reference"`` (numpy, float64, one thread).
+
+    Raises:
+        InputError: a kind, precision or number of threads that does not exist or cannot run here.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        precision: Precision = "float32",
+        threads: int = 1,
+        kind: str = "auto",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f"precision takes {', '.join(PRECISIONS)}, not {precision!r}")
+        if threads not in (1, 2):
+            raise InputError(f"one sample can be shared by 1 or 2 threads, not {threads}")
+        self.weights = weights
+        self.kind = choose("wavenet", kind, KINDS, available())
+        self._form: Form
+        if self.kind == "numba":
+            from glottis.kernels.wavenet_numba import Fast
+
+            self._form = Fast(weights, precision, threads)
+        else:
+            if precision != "float32":
+                raise InputError("the reference computes with the weights as they are: float64")
+            from glottis.kernels.wavenet_reference import Reference
+
+            self._form = Reference(weights)
+        self.remaining = 0
+
+    def start(
+        self, mels: list[Array], seed: int | list[int] = 0, bias: Array | None = None
+    ) -> None:
+        """Begin a batch of utterances.
+
+        Args:
+            mels: log-mels ``[C, frames]`` for each item; shorter items go on with silence's
+                conditioning (zeros) until the longest ends, and are cut by the caller.
+            seed: one for each item, or one from which the items' are counted up. An item's audio
+                depends on its own seed alone, not on its batch.
+            bias: what speakers add to the gates, ``[batch, L, G]``; nothing when left out.
+
+        Raises:
+            InputError: no item, other channels than the model's, no frames, NaN or infinity.
+        """
+        channels = self.weights.context.shape[1]
+        if not mels:
+            raise InputError("there is nothing to speak: give at least one log-mel spectrogram")
+        for item, mel in enumerate(mels):
+            if mel.ndim != 2 or mel.shape[0] != channels:
+                raise InputError(
+                    f"item {item}: log-mels must be [{channels}, frames] for this model, not "
+                    f"{list(mel.shape)}"
+                )
+            if mel.shape[1] == 0:
+                raise InputError(f"item {item}: the log-mels have no frames")
+            if not np.isfinite(mel).all():
+                frame = int(np.flatnonzero(~np.isfinite(mel).all(0))[0])
+                raise InputError(f"item {item}: frame {frame} of the log-mels is NaN or infinite")
+        layers, gates = self.weights.gate_bias.shape
+        if bias is None:
+            bias = np.zeros((len(mels), layers, gates), np.float32)
+        if bias.shape != (len(mels), layers, gates):
+            raise ValueError(f"bias must be {(len(mels), layers, gates)}, not {bias.shape}")
+        seeds = [seed + i for i in range(len(mels))] if isinstance(seed, int) else seed
+        if len(seeds) != len(mels):
+            raise InputError(f"{len(mels)} items need as many seeds, not {len(seeds)}")
+        self._draws = [np.random.Generator(np.random.Philox(each)) for each in seeds]
+        self.remaining = max(mel.shape[1] for mel in mels) * self.weights.hop
+        self._form.start([np.ascontiguousarray(mel, np.float32) for mel in mels], bias)
+
+    def advance(
+        self, count: int, teacher: Array | None = None, *, parameters: bool = False
+    ) -> tuple[Array, Array | None]:
+        """Up to ``count`` more samples of every item.
+
+        Args:
+            count: how many; fewer come when the log-mels end.
+            teacher: float32 ``[batch, time]`` of samples to hear instead of one's own draws.
+            parameters: also give the distributions' parameters.
+
+        Returns:
+            Samples float32 ``[batch, time]`` (amplitudes on the grid of ``bits``, or classes) and
+            parameters float32 ``[batch, time, O]`` or None. With a teacher the samples are still
+            draws, each given the teacher's past.
+        """
+        count = min(count, self.remaining)
+        if teacher is not None and teacher.shape != (len(self._draws), count):
+            raise ValueError(f"teacher must be {(len(self._draws), count)}, not {teacher.shape}")
+        self.remaining -= count
+        uniforms = np.stack([draw.random((count, UNIFORMS)) for draw in self._draws])
+        # Half a step up: never 0, whose logarithm is wanted, and still below 1.
+        uniforms += 2.0**-54
+        np.minimum(uniforms, 1 - 2.0**-53, out=uniforms)
+        return self._form.advance(uniforms, teacher, parameters)
+
+
+def interpolation(upsampling: tuple[Array, ...]) -> tuple[NDArray[np.float64], int, int]:
+    """Upsampling as weights of neighbouring frames: it is linear and the same for every channel.
+
+    A sample of frame ``f`` is the sum over ``m`` of ``table[case, sample, m]`` times frame
+    ``f - reach + m``. The filters end in zeros at both ends of an utterance, so the first and last
+    ``edge`` frames have cases of their own: ``case = f``, for the last ones ``cases - frames + f``,
+    else ``edge``.
+
+    Returns:
+        ``table`` ``[cases, hop, 2 reach + 1]``, ``reach`` and ``edge``, for utterances of at least
+        ``cases = 2 edge + 1`` frames; :func:`cases_of` serves shorter ones.
+    """
+    reach = _reach(upsampling)
+    edge = reach + 1
+    return _table(upsampling, 2 * edge + 1, reach), reach, edge
+
+
+def _reach(upsampling: tuple[Array, ...]) -> int:
+    ahead, rate = 0.0, 1
+    for taps in upsampling:
+        rate *= len(taps) // 2
+        ahead += (len(taps) // 2) / rate
+    return int(np.ceil(ahead))
+
+
+def _table(upsampling: tuple[Array, ...], frames: int, reach: int) -> NDArray[np.float64]:
+    """The weights of every frame of an utterance of so many frames: ``[frames, hop, window]``."""
+    response = np.eye(frames)
+    for taps in upsampling:
+        size = len(taps) // 2
+        response = np.repeat(response, size, axis=0)
+        padded = np.pad(response, ((size, size), (0, 0)))
+        response = sum(
+            taps[i] * padded[i : i + len(response)] for i in range(len(taps))
+        )  # the filter of a convolution layer: not turned around
+    hop = len(response) // frames
+    wide = np.pad(response.reshape(frames, hop, frames), ((0, 0), (0, 0), (reach, reach)))
+    return np.stack([wide[f, :, f : f + 2 * reach + 1] for f in range(frames)])
+
+
+def cases_of(
+    upsampling: tuple[Array, ...], frames: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The table and, for each of ``frames`` frames, its case; see :func:`interpolation`."""
+    table, reach, edge = interpolation(upsampling)
+    if frames < len(table):
+        return _table(upsampling, frames, reach), np.arange(frames)
+    index = np.full(frames, edge)
+    index[:edge] = np.arange(edge)
+    index[frames - edge :] = np.arange(len(table) - edge, len(table))
+    return table, index
+
+
+def mixed(mel: Array, context: Array) -> NDArray[np.float64]:
+    """``[C, frames]`` with each frame a mixture of its neighbours; ends are repeated.
+
+    ``context`` ``[C, C, 2 n + 1]``; float64.
+    """
+    side = context.shape[2] // 2
+    padded = np.pad(mel.astype(np.float64), ((0, 0), (side, side)), mode="edge")
+    frames = mel.shape[1]
+    taps = (
+        context[:, :, i].astype(np.float64) @ padded[:, i : i + frames] for i in range(2 * side + 1)
+    )
+    return np.asarray(sum(taps))

@@ -1,0 +1,637 @@
+"""WaveNet sampling on the CPU, compiled by numba.
+
+What a sample costs is reading the weights, so the weights are laid out in the order of reading and
+are read as seldom as they can be:
+
+- A layer of dilation ``d`` knows what its older taps will see for ``d`` samples ahead, so their
+  products are made for a block of samples at once; only the newest tap, the residual and the skip
+  matrices are read for every sample. That is half of what a plain loop reads.
+- Conditioning is projected for all layers at the rate of the frames, and only then interpolated,
+  which is the same thing because upsampling treats all channels alike.
+- bfloat16 weights lie in pairs in 32-bit words. A shift brings one of them to its place; the other
+  is used as it is, its lowest bits being its neighbour's, which packing takes into account.
+
+Channels are divided into two parts which need each other's results once a layer. One thread takes
+both or two threads one each, and the arithmetic is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from glottis.kernels.vector_math import compiled, single
+from glottis.kernels.wavenet import OUTPUTS, Array, Precision, Weights, cases_of, mixed
+from glottis.kernels.wavenet_layout import (
+    LANES,
+    TILE,
+    Matrices,
+    aligned,
+    aligned_zeros,
+    block_length,
+    padded_size,
+)
+
+# Columns that share one reading of the weights, and parts of the channels.
+COLUMNS = 2
+PARTS = 2
+
+# The product of a tile of weights and a few columns, in registers ------------------------------
+
+
+def _lanes(kind: ir.Type) -> ir.VectorType:
+    return ir.VectorType(kind, LANES)
+
+
+def _address(builder: Any, array: Any, at: Any, kind: ir.Type) -> Any:
+    return builder.bitcast(builder.gep(array, [at]), kind.as_pointer())
+
+
+def _weights_of_tile(builder: Any, weights: Any, at: Any, element: Any) -> list[Any]:
+    """The ``TILE`` weights of one input as float vectors."""
+    real, word, found = _lanes(ir.FloatType()), _lanes(ir.IntType(32)), []
+    if element == types.float32:
+        for i in range(TILE // LANES):
+            place = builder.add(at, ir.Constant(at.type, i * LANES))
+            found.append(builder.load(_address(builder, weights, place, real), align=4))
+    elif element == types.uint32:
+        sixteen = ir.Constant(word, [16] * LANES)
+        for i in range(TILE // LANES // 2):
+            place = builder.add(at, ir.Constant(at.type, i * LANES))
+            pair = builder.load(_address(builder, weights, place, word), align=4)
+            found.append(builder.bitcast(pair, real))
+            found.append(builder.bitcast(builder.shl(pair, sixteen), real))
+    else:
+        for i in range(TILE // LANES):
+            place = builder.add(at, ir.Constant(at.type, i * LANES))
+            small = _address(builder, weights, place, _lanes(ir.IntType(8)))
+            wide = builder.sext(builder.load(small, align=1), word)
+            found.append(builder.sitofp(wide, real))
+    return found
+
+
+def _tile_product(columns: int) -> Callable[..., Any]:
+    """An intrinsic that adds ``weights @ x`` to ``out`` for a tile of outputs, some columns."""
+
+    @intrinsic
+    def product(typing, weights, at, scales, scale_at, inputs, x, x_at, x_step, out, out_at, step):  # type: ignore[no-untyped-def]
+        signature = types.void(
+            weights, at, scales, scale_at, inputs, x, x_at, x_step, out, out_at, step
+        )
+        element = weights.dtype
+        width = TILE // 2 if element == types.uint32 else TILE
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def data(i: int) -> Any:
+                struct = cgutils.create_struct_proxy(signature.args[i])
+                return struct(context, builder, arguments[i]).data
+
+            matrix, scaling, vectors, results = data(0), data(2), data(5), data(8)
+            start, scale_start, count, x_start, x_row, out_start, out_row = (
+                arguments[i] for i in (1, 3, 4, 6, 7, 9, 10)
+            )
+            real, whole = _lanes(ir.FloatType()), start.type
+            parts = TILE // LANES
+            zero = ir.Constant(real, [0.0] * LANES)
+            sums = [
+                [cgutils.alloca_once(builder, real) for _ in range(parts)] for _ in range(columns)
+            ]
+
+            def place(column: int, part: int) -> Any:
+                row = builder.mul(out_row, ir.Constant(whole, column))
+                at = builder.add(out_start, row)
+                at = builder.add(at, ir.Constant(whole, part * LANES))
+                return _address(builder, results, at, real)
+
+            for column in range(columns):
+                for part in range(parts):
+                    begin = zero
+                    if element != types.int8:
+                        begin = builder.load(place(column, part), align=4)
+                    builder.store(begin, sums[column][part])
+            with cgutils.for_range(builder, count, intp=whole) as loop:
+                at = builder.add(start, builder.mul(loop.index, ir.Constant(whole, width)))
+                tile = _weights_of_tile(builder, matrix, at, element)
+                for column in range(columns):
+                    row = builder.mul(x_row, ir.Constant(whole, column))
+                    where = builder.add(builder.add(x_start, row), loop.index)
+                    value = builder.load(builder.gep(vectors, [where]), align=4)
+                    unknown = ir.Constant(real, ir.Undefined)
+                    spread = builder.insert_element(unknown, value, ir.Constant(ir.IntType(32), 0))
+                    first = ir.Constant(_lanes(ir.IntType(32)), [0] * LANES)
+                    spread = builder.shuffle_vector(spread, unknown, first)
+                    for part in range(parts):
+                        total = sums[column][part]
+                        term = builder.fmul(tile[part], spread, flags=("contract",))
+                        term = builder.fadd(builder.load(total), term, flags=("contract",))
+                        builder.store(term, total)
+            for column in range(columns):
+                for part in range(parts):
+                    result = builder.load(sums[column][part])
+                    if element == types.int8:
+                        at = builder.add(scale_start, ir.Constant(whole, part * LANES))
+                        scale = builder.load(_address(builder, scaling, at, real), align=4)
+                        before = builder.load(place(column, part), align=4)
+                        result = builder.fadd(before, builder.fmul(result, scale))
+                    builder.store(result, place(column, part), align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return product
+
+
+_one_column = _tile_product(1)
+_some_columns = _tile_product(COLUMNS)
+
+
+@compiled
+def _multiply(  # type: ignore[no-untyped-def]
+    matrices,
+    at,
+    width,
+    scales,
+    scale_at,
+    tiles,
+    inputs,
+    x,
+    x_at,
+    x_step,
+    columns,
+    out,
+    out_at,
+    step,
+):
+    """``out[column, output] += sum over inputs of weights * x[column, input]``, all flat arrays.
+
+    The weights lie as ``[tile, input, width]`` from ``at`` on; columns are ``x_step`` and ``step``
+    apart.
+    """
+    for tile in range(tiles):
+        place, scale, result = (
+            at + tile * inputs * width,
+            scale_at + tile * TILE,
+            out_at + tile * TILE,
+        )
+        column = 0
+        while column + COLUMNS <= columns:
+            _some_columns(
+                matrices, place, scales, scale, inputs,
+                x, x_at + column * x_step, x_step,
+                out, result + column * step, step,
+            )  # fmt: skip
+            column += COLUMNS
+        while column < columns:
+            _one_column(
+                matrices, place, scales, scale, inputs,
+                x, x_at + column * x_step, x_step,
+                out, result + column * step, step,
+            )  # fmt: skip
+            column += 1
+
+
+# Elementary pieces ------------------------------------------------------------------------------
+
+
+@intrinsic
+def _float_of(typing, bits):  # type: ignore[no-untyped-def]
+    """The float32 whose bits these are."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@compiled
+def _exponential(value):  # type: ignore[no-untyped-def]
+    """``exp`` of a float32 between -87 and 87, by Cephes' polynomial; see ``vector_math``."""
+    power = np.rint(value * single(1.44269504))
+    rest = (value - power * single(0.693359375)) + power * single(2.12194440e-4)
+    series = single(1.9875691500e-4)
+    series = series * rest + single(1.3981999507e-3)
+    series = series * rest + single(8.3334519073e-3)
+    series = series * rest + single(4.1665795894e-2)
+    series = series * rest + single(1.6666665459e-1)
+    series = series * rest + single(5.0000001201e-1)
+    series = (series * rest * rest + rest) + single(1.0)
+    return series * _float_of((np.int32(power) + np.int32(127)) << np.int32(23))  # type: ignore[call-arg]
+
+
+@compiled
+def _open(gates, at, size, z, z_at):  # type: ignore[no-untyped-def]
+    """``z = tanh(a) sigmoid(b)`` with ``a`` the first ``size`` gates and ``b`` the next."""
+    a, b, out = gates[at : at + size], gates[at + size : at + 2 * size], z[z_at : z_at + size]
+    for i in range(size):
+        # With u = exp(-2 a) and v = exp(-b): (1 - u) / ((1 + u) (1 + v)), which stays finite.
+        u = _exponential(single(-2.0) * min(max(a[i], single(-15.0)), single(15.0)))
+        v = _exponential(-min(max(b[i], single(-40.0)), single(40.0)))
+        out[i] = (single(1.0) - u) / ((single(1.0) + u) * (single(1.0) + v))
+
+
+@compiled
+def _chosen(logits, first, count, uniform):  # type: ignore[no-untyped-def]
+    """The index whose share of the running sum of softmax weights holds ``uniform``."""
+    highest = -np.inf
+    for i in range(count):
+        highest = max(highest, np.float64(logits[first + i]))
+    total = 0.0
+    for i in range(count):
+        total += np.exp(np.float64(logits[first + i]) - highest)
+    total *= uniform
+    reached = 0.0
+    for i in range(count):
+        reached += np.exp(np.float64(logits[first + i]) - highest)
+        if reached > total:
+            return i
+    return count - 1
+
+
+@compiled
+def _draw(outputs, at, count, kind, bits, floor, uniforms):  # type: ignore[no-untyped-def]
+    """A sample from one step's outputs; as the reference's ``draw``. ``kind`` counts OUTPUTS."""
+    if kind == 0:
+        return single(_chosen(outputs, at, count, uniforms[0]))
+    if kind == 1:
+        loc, log_scale = outputs[at], outputs[at + 1]
+    else:
+        components = count // 3
+        component = _chosen(outputs, at, components, uniforms[0])
+        loc = outputs[at + components + component]
+        log_scale = outputs[at + 2 * components + component]
+    if kind == 3:
+        standard = np.log(uniforms[1]) - np.log1p(-uniforms[1])
+    else:
+        standard = np.sqrt(-2.0 * np.log(uniforms[1])) * np.cos(2.0 * np.pi * uniforms[2])
+    scale = np.exp(min(max(np.float64(log_scale), floor), 80.0))
+    half = (2.0**bits - 1.0) / 2.0
+    edge = np.rint((loc + scale * standard) * half + 0.5)
+    edge = min(max(edge, 1.0 - 2.0 ** (bits - 1)), 2.0 ** (bits - 1))
+    return single((edge - 0.5) / half)
+
+
+@compiled
+def _interpolate(  # type: ignore[no-untyped-def]
+    now, block, hop, window, around, place, frames, tiles, shares, cases, rows, at, step, unused
+):
+    """Add what the frames around them say to ``block`` samples from time ``now`` on.
+
+    ``around`` holds ``[tiles, frames, TILE]`` from ``place`` on, and ``shares`` ``[case, phase,
+    window]``: the product of a matrix that slides along the frames.
+    """
+    done = 0
+    while done < block:
+        frame, phase = (now + done) // hop, (now + done) % hop
+        count = min(hop - phase, block - done)
+        if frame >= len(cases):  # a block that reaches beyond the end
+            return
+        for tile in range(tiles):
+            _multiply(
+                around, place + (tile * frames + frame) * TILE, TILE, unused, 0, 1, window,
+                shares, (cases[frame] * hop + phase) * window, window, count,
+                rows, at + done * step + tile * TILE, step,
+            )  # fmt: skip
+        done += count
+
+
+# Two threads meet -------------------------------------------------------------------------------
+
+
+@intrinsic
+def _arrive(typing, counter):  # type: ignore[no-untyped-def]
+    """Add one to ``counter[0]``, seen by all threads; what was written before is seen with it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        struct = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
+        builder.atomic_rmw("add", struct.data, ir.Constant(ir.IntType(64), 1), "seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(counter), generate
+
+
+@intrinsic
+def _arrived(typing, counter):  # type: ignore[no-untyped-def]
+    """``counter[0]`` as other threads left it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        struct = cgutils.create_struct_proxy(signature.args[0])(context, builder, arguments[0])
+        return builder.load_atomic(struct.data, "acquire", 8)
+
+    return types.int64(counter), generate
+
+
+_give_way: Any
+if hasattr(os, "sched_yield"):
+    _give_way = types.ExternalFunction("sched_yield", types.int32())
+else:
+    _give_way = compiled(lambda: 0)
+
+
+@compiled
+def _meet(counter, threads, met):  # type: ignore[no-untyped-def]
+    """Wait until every thread has come here as often as this one; gives how often that is."""
+    if threads == 1:
+        return met
+    met += 1
+    _arrive(counter)  # type: ignore[call-arg]
+    turns = 0
+    while _arrived(counter) < threads * met:
+        turns += 1
+        if turns % SPINS == 0:  # the other thread may be waiting for this one's processor
+            _give_way()
+    return met
+
+
+SPINS = 4096
+
+
+# The sample loop --------------------------------------------------------------------------------
+
+
+@compiled
+def _advance(  # type: ignore[no-untyped-def]
+    thread, threads, first, shape, dilations, blocks, rings, matrices, width, scales, places, ends,
+    into, into_bias, bias, timing, condition, table, cases, residual_bias, skip_bias, hidden_bias,
+    last_bias, factors, history, history_at, past, past_at, partial, skips, opened, summed, hidden,
+    outputs, kind, bits, heard, teacher, uniforms, samples, given, counter,
+):  # fmt: skip
+    """What one thread does for ``len(uniforms[0])`` samples from time ``first`` on.
+
+    ``shape`` is (batch, layers, taps, residual channels, hidden channels of a part, their padded
+    gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
+    """
+    batch, layers, taps, residual, size, gates, wide, skip, half_wide, out, out_wide = shape
+    window, hop, frames = timing
+    low, high = (0, PARTS) if threads == 1 else (thread, thread + 1)
+    x = history[thread]
+    met = 0
+    for step in range(uniforms.shape[1]):
+        now = first + step
+        row = history_at[0] + now % rings[0] * batch * residual
+        for item in range(batch):
+            to = row + item * residual
+            if kind == 0:
+                source = np.int64(heard[item])
+                for i in range(residual):
+                    x[to + i] = into[source, i] + into_bias[i]
+            else:
+                value = heard[item]
+                for i in range(residual):
+                    x[to + i] = into[0, i] * value + into_bias[i]
+        for part in range(low, high):
+            skips[part, :] = single(0.0)
+        for layer in range(layers):
+            block, ring, dilation = blocks[layer], rings[layer], dilations[layer]
+            within = now % block
+            row = history_at[layer] + now % ring * batch * residual
+            for part in range(low, high):
+                rows = past[part]
+                start = past_at[layer]
+                if within == 0:
+                    for column in range(block * batch):
+                        to = start + column * gates
+                        for i in range(gates):
+                            rows[to + i] = bias[column % batch, layer, part, i]
+                    for item in range(batch):
+                        place = ((item * layers + layer) * PARTS + part) * gates * frames
+                        _interpolate(
+                            now, block, hop, window, condition, place, frames, gates // TILE,
+                            table, cases[item], rows, start + item * gates, batch * gates, scales,
+                        )  # fmt: skip
+                    for tap in range(taps - 1):
+                        then = (now - (taps - 1 - tap) * dilation) % ring
+                        _multiply(
+                            matrices, places[layer, part, tap, 0], width,
+                            scales, places[layer, part, tap, 1], gates // TILE, residual,
+                            x, history_at[layer] + then * batch * residual, residual,
+                            block * batch, rows, start, gates,
+                        )  # fmt: skip
+                to = start + within * batch * gates
+                _multiply(
+                    matrices, places[layer, part, taps - 1, 0], width,
+                    scales, places[layer, part, taps - 1, 1], gates // TILE, residual,
+                    x, row, residual, batch, rows, to, gates,
+                )  # fmt: skip
+                z = opened[part]
+                for item in range(batch):
+                    _open(rows, to + item * gates, size, z, item * size)
+                sums = partial[layer % 2, part]
+                sums[:] = single(0.0)
+                _multiply(
+                    matrices, places[layer, part, taps, 0], width,
+                    scales, places[layer, part, taps, 1], wide // TILE, size,
+                    z, 0, size, batch, sums, 0, wide,
+                )  # fmt: skip
+                for item in range(batch):
+                    for i in range(skip):
+                        skips[part, item * skip + i] += sums[item * wide + residual + i]
+            met = _meet(counter, threads, met)
+            if layer + 1 < layers:
+                here, there = partial[layer % 2, 0], partial[layer % 2, 1]
+                following = history_at[layer + 1] + now % rings[layer + 1] * batch * residual
+                for item in range(batch):
+                    old, new = row + item * residual, following + item * residual
+                    for i in range(residual):
+                        change = (here[item * wide + i] + there[item * wide + i]) + residual_bias[
+                            layer, i
+                        ]
+                        x[new + i] = (x[old + i] + change) * factors[0]
+        total = summed[thread]
+        for item in range(batch):
+            for i in range(skip):
+                value = skips[0, item * skip + i] + skips[1, item * skip + i]
+                total[item * skip + i] = max((value + skip_bias[i]) * factors[1], single(0.0))
+        for part in range(low, high):
+            for item in range(batch):
+                for i in range(half_wide):
+                    hidden[part, item * half_wide + i] = hidden_bias[part, i]
+            _multiply(
+                matrices, ends[part, 0], width, scales, ends[part, 1], half_wide // TILE, skip,
+                total, 0, skip, batch, hidden[part], 0, half_wide,
+            )  # fmt: skip
+        met = _meet(counter, threads, met)
+        if thread == 0:
+            half = skip // 2
+            for item in range(batch):
+                for part in range(PARTS):
+                    for i in range(half):
+                        total[item * skip + part * half + i] = max(
+                            hidden[part, item * half_wide + i], single(0.0)
+                        )
+                for i in range(out_wide):
+                    outputs[item * out_wide + i] = last_bias[i]
+            _multiply(
+                matrices, ends[PARTS, 0], width, scales, ends[PARTS, 1], out_wide // TILE, skip,
+                total, 0, skip, batch, outputs, 0, out_wide,
+            )  # fmt: skip
+            for item in range(batch):
+                drawn = _draw(
+                    outputs, item * out_wide, out, kind, bits, factors[2], uniforms[item, step]
+                )
+                samples[item, step] = drawn
+                heard[item] = drawn if teacher.shape[1] == 0 else teacher[item, step]
+                if given.shape[1] > 0:
+                    for i in range(out):
+                        given[item, step, i] = outputs[item * out_wide + i]
+        met = _meet(counter, threads, met)
+
+
+# Layout -----------------------------------------------------------------------------------------
+
+
+class Fast:
+    """See :class:`glottis.kernels.wavenet.Sampler`."""
+
+    def __init__(self, weights: Weights, precision: Precision, threads: int) -> None:
+        layers, gates, residual, taps = weights.gate.shape
+        skip, outputs = len(weights.hidden), len(weights.last)
+        self.weights, self.threads = weights, threads
+        half = gates // 2
+        even = {"residual channels": residual, "gate channels": gates // 2, "skip channels": skip}
+        for name, size in even.items():
+            if size % 4:
+                raise ValueError(f"{name} must be a multiple of 4 (gates of 8), not {size}")
+        self.size = half // PARTS
+        matrices = Matrices(precision)
+        places = np.zeros((layers, PARTS, taps + 1, 2), np.int64)
+        for layer in range(layers):
+            for part in range(PARTS):
+                own = slice(part * self.size, (part + 1) * self.size)
+                for tap in range(taps):
+                    places[layer, part, tap] = matrices.add(
+                        self._of_part(weights.gate[layer, :, :, tap], part)
+                    )
+                both = [weights.residual[layer][:, own], weights.skip[layer][:, own]]
+                places[layer, part, taps] = matrices.add(np.concatenate(both))
+        middle = skip // PARTS
+        ends = [
+            matrices.add(weights.hidden[part * middle : (part + 1) * middle])
+            for part in range(PARTS)
+        ]
+        ends.append(matrices.add(weights.last))
+        self.places, self.ends = places, np.array(ends)
+        self.matrices, self.scales = matrices.joined()
+        self.width = matrices.width
+        self.gates = padded_size(2 * self.size)
+        self.dilations = np.array(weights.dilations)
+        self.blocks = np.array([block_length(d) for d in weights.dilations])
+        self.rings = (taps - 1) * self.dilations + self.blocks
+        self.kind = OUTPUTS.index(weights.output)
+        self.into = np.ascontiguousarray(weights.first.T, np.float32)
+        self.hidden_bias = np.zeros((PARTS, padded_size(middle)), np.float32)
+        self.hidden_bias[:, :middle] = weights.hidden_bias.reshape(PARTS, middle)
+        self.last_bias = np.zeros(padded_size(outputs), np.float32)
+        self.last_bias[:outputs] = weights.last_bias
+        self.skip_bias = weights.skip_bias.astype(np.float64).sum(0).astype(np.float32)
+        # The floor of the scale is compared in float64, the factors are used in float32.
+        self.factors = (
+            np.float32(weights.residual_scale),
+            np.float32(weights.skip_scale),
+            float(weights.minimum_log_scale),
+        )
+        self.shape = (
+            *(layers, taps, residual, self.size, self.gates, padded_size(residual + skip), skip),
+            *(padded_size(middle), outputs, padded_size(outputs)),
+        )
+
+    def start(self, mels: list[Array], bias: Array) -> None:
+        w, batch = self.weights, len(mels)
+        layers, _, residual, size, gates, wide, skip, half_wide, _, out_wide = self.shape
+        self.bias = self._packed_gates(bias + w.gate_bias)
+        longest = max(mel.shape[1] for mel in mels)
+        tables, self.cases, rows = [], np.zeros((batch, longest), np.int64), 0
+        projection = self._packed_gates(np.moveaxis(w.condition, 2, 0))
+        flat = projection.reshape(len(projection), -1)
+        window = cases_of(w.upsampling, longest)[0].shape[2]
+        condition = np.zeros(
+            (batch, layers, PARTS, gates // TILE, longest + window - 1, TILE), np.float32
+        )
+        for item, mel in enumerate(mels):
+            frames = mel.shape[1]
+            table, case = cases_of(w.upsampling, frames)
+            self.cases[item, :frames] = case + rows
+            # Beyond its end an item hears nothing of its log-mels.
+            self.cases[item, frames:] = rows + len(table)
+            tables += [table, np.zeros((1, *table.shape[1:]))]
+            rows += len(table) + 1
+            features = mixed(mel, w.context).T.astype(np.float32)
+            side = window // 2
+            given = (features @ flat).reshape(frames, layers, PARTS, gates // TILE, TILE)
+            condition[item, :, :, :, side : side + frames] = np.moveaxis(given, 0, 3)
+        self.timing = window, w.hop, longest + window - 1
+        self.condition = aligned(condition.reshape(-1))
+        self.table = np.concatenate(tables).astype(np.float32).reshape(-1)
+
+        lengths = self.rings * batch * residual
+        self.history_at = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        self.history = aligned_zeros(self.threads, int(lengths.sum()))
+        lengths = self.blocks * batch * gates
+        self.past_at = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        self.past = aligned_zeros(PARTS, int(lengths.sum()))
+        self.partial = aligned_zeros(2 * PARTS, batch * wide).reshape(2, PARTS, -1)
+        self.skips = aligned_zeros(PARTS, batch * skip)
+        self.opened = aligned_zeros(PARTS, batch * size)
+        self.summed = aligned_zeros(self.threads, batch * skip)
+        self.hidden = aligned_zeros(PARTS, batch * half_wide)
+        self.outputs = aligned_zeros(1, batch * out_wide)[0]
+        self.heard = np.full(batch, w.start, np.float32)
+        self.now = 0
+
+    def advance(
+        self, uniforms: NDArray[np.float64], teacher: Array | None, parameters: bool
+    ) -> tuple[Array, Array | None]:
+        batch, count, _ = uniforms.shape
+        samples = np.zeros((batch, count), np.float32)
+        given = np.zeros((batch, count if parameters else 0, len(self.weights.last)), np.float32)
+        if teacher is None:
+            teacher = np.zeros((batch, 0), np.float32)
+        counter = np.zeros(16, np.int64)
+        w = self.weights
+
+        def work(thread: int) -> None:
+            _advance(
+                thread, self.threads, self.now, (batch, *self.shape), self.dilations, self.blocks,
+                self.rings, self.matrices, self.width, self.scales, self.places, self.ends,
+                self.into, w.first_bias, self.bias, self.timing, self.condition, self.table,
+                self.cases, w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
+                self.factors, self.history, self.history_at, self.past, self.past_at,
+                self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
+                self.kind, w.bits, self.heard, np.ascontiguousarray(teacher, np.float32), uniforms,
+                samples, given, counter,
+            )  # fmt: skip
+
+        others = [threading.Thread(target=work, args=(i,)) for i in range(1, self.threads)]
+        for other in others:
+            other.start()
+        work(0)
+        for other in others:
+            other.join()
+        self.now += count
+        return samples, given if parameters else None
+
+    def _of_part(self, gates: Array, part: int) -> Array:
+        """The rows of one part: its tanh channels, then its sigmoid channels."""
+        half = len(gates) // 2
+        first = part * self.size
+        return np.concatenate(
+            [gates[first : first + self.size], gates[half + first : half + first + self.size]]
+        )
+
+    def _packed_gates(self, values: Array) -> Array:
+        """``[n, L, G]`` -> float32 ``[n, L, PARTS, padded gates of a part]``."""
+        count, layers, _ = values.shape
+        packed = np.zeros((count, layers, PARTS, self.gates), np.float32)
+        halves = values.reshape(count, layers, 2, PARTS, self.size)
+        packed[..., : 2 * self.size] = np.moveaxis(halves, 2, 3).reshape(
+            count, layers, PARTS, 2 * self.size
+        )
+        return packed

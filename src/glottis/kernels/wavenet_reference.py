@@ -1,0 +1,115 @@
+"""WaveNet sampling as the equations stand: numpy, float64, the whole past at hand.
+
+Source: van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio", sections 2.1 to 2.5;
+drawing from mixtures: Salimans et al. 2017, PixelCNN++.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glottis.kernels.wavenet import Array, Weights, cases_of, mixed
+
+Double = NDArray[np.float64]
+
+
+class Reference:
+    """See :class:`glottis.kernels.wavenet.Sampler`."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+
+    def start(self, mels: list[Array], bias: Array) -> None:
+        w = self.weights
+        frames = max(mel.shape[1] for mel in mels)
+        self.condition = np.zeros((len(mels), frames * w.hop, w.context.shape[0]))
+        for item, mel in enumerate(mels):
+            features = mixed(mel, w.context)
+            table, case = cases_of(w.upsampling, mel.shape[1])
+            reach = table.shape[2] // 2
+            padded = np.pad(features, ((0, 0), (reach, reach)))
+            for frame in range(mel.shape[1]):
+                around = padded[:, frame : frame + 2 * reach + 1]
+                first = frame * w.hop
+                self.condition[item, first : first + w.hop] = table[case[frame]] @ around.T
+        self.bias = w.gate_bias + bias.astype(np.float64)
+        # The input of each layer at every time so far, [layer][time][batch, R].
+        self.past: list[list[Double]] = [[] for _ in w.dilations]
+        self.heard = np.full(len(mels), w.start)
+
+    def advance(
+        self, uniforms: Double, teacher: Array | None, parameters: bool
+    ) -> tuple[Array, Array | None]:
+        batch, count, _ = uniforms.shape
+        samples = np.zeros((batch, count), np.float32)
+        given = np.zeros((batch, count, len(self.weights.last)), np.float32)
+        for time in range(count):
+            outputs = self._step()
+            given[:, time] = outputs
+            for item in range(batch):
+                samples[item, time] = draw(self.weights, outputs[item], uniforms[item, time])
+            self.heard = (samples if teacher is None else teacher)[:, time].astype(np.float64)
+        return samples, given if parameters else None
+
+    def _step(self) -> Double:
+        """One sample's parameters ``[batch, O]`` from everything that was heard."""
+        w, now = self.weights, len(self.past[0])
+        if w.output == "mulaw":
+            x = w.first.astype(np.float64).T[self.heard.astype(int)] + w.first_bias
+        else:
+            x = self.heard[:, None] * w.first[:, 0].astype(np.float64) + w.first_bias
+        skips = np.zeros((len(x), len(w.hidden)))
+        half = w.gate.shape[1] // 2
+        for layer, dilation in enumerate(w.dilations):
+            past = self.past[layer]
+            past.append(x)
+            gates = self.bias[:, layer] + self.condition[:, now] @ w.condition[layer].T
+            for tap in range(w.gate.shape[3]):
+                then = now - (w.gate.shape[3] - 1 - tap) * dilation
+                if then >= 0:
+                    gates = gates + past[then] @ w.gate[layer, :, :, tap].T
+            z = np.tanh(gates[:, :half]) / (1 + np.exp(-gates[:, half:]))
+            skips += z @ w.skip[layer].T + w.skip_bias[layer]
+            x = (x + z @ w.residual[layer].T + w.residual_bias[layer]) * w.residual_scale
+        hidden = np.maximum(skips * w.skip_scale, 0)
+        hidden = np.maximum(hidden @ w.hidden.T + w.hidden_bias, 0)
+        return np.asarray(hidden @ w.last.T + w.last_bias)
+
+
+def draw(weights: Weights, outputs: Double, uniforms: Double) -> float:
+    """A sample from one step's parameters ``[O]``, by three uniform numbers.
+
+    The first chooses a component (or a class) along the sum of the weights; the second is put
+    through the inverse of the logistic's distribution function, or with the third through Box and
+    Muller's transform. The value goes to the nearest of the ``2**bits`` on the grid.
+    """
+    if weights.output == "mulaw":
+        return float(_chosen(outputs, uniforms[0]))
+    if weights.output == "gaussian":
+        loc, log_scale = outputs
+    else:
+        logits, locs, log_scales = outputs.reshape(3, -1)
+        component = _chosen(logits, uniforms[0])
+        loc, log_scale = locs[component], log_scales[component]
+    if weights.output == "logistic_mixture":
+        standard = math.log(uniforms[1]) - math.log1p(-uniforms[1])
+    else:
+        standard = math.sqrt(-2 * math.log(uniforms[1])) * math.cos(2 * math.pi * uniforms[2])
+    scale = math.exp(min(max(float(log_scale), weights.minimum_log_scale), 80.0))
+    return on_grid(float(loc) + scale * standard, weights.bits)
+
+
+def on_grid(value: float, bits: int) -> float:
+    """The nearest of the ``2**bits`` even values from -1 to 1, as float32 holds it."""
+    half = (2**bits - 1) / 2
+    edge = min(max(np.rint(value * half + 0.5), 1 - 2 ** (bits - 1)), 2 ** (bits - 1))
+    return float(np.float32((edge - 0.5) / half))
+
+
+def _chosen(logits: Double, uniform: float) -> int:
+    weights = np.exp(logits - logits.max())
+    total = np.cumsum(weights)
+    return min(int(np.searchsorted(total, uniform * total[-1], side="right")), len(logits) - 1)

@@ -1,0 +1,523 @@
+"""WaveNet as a vocoder: the distribution of each sample given all before it and the log-mels.
+
+Sources: van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio" (dilated gated stack,
+global and local conditioning); van den Oord et al. 2018, "Parallel WaveNet" (16-bit mixtures of
+logistics); Ping, Peng & Chen 2019, "ClariNet" (one Gaussian). The arrangement of the layers is that
+of Yamamoto's wavenet_vocoder, whose checkpoints :meth:`WaveNet.from_original` reads.
+
+Trained by the exact log-likelihood of 16-bit samples (or of mu-law classes). Amplitudes are what
+the recording has: nothing is rescaled, samples go one to one to the grid that the distributions
+are defined on, and audio outside [-1, 1] is refused. Sampling is ``glottis.kernels.wavenet``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glottis.audio.mel import MelConfig
+from glottis.corpus.batches import WindowBatch
+from glottis.errors import InputError
+from glottis.kernels import wavenet
+from glottis.likelihood.mixtures import (
+    DiscretizedLogisticMixture,
+    GaussianMixture,
+    MuLaw,
+    mu_law_decode,
+    mu_law_encode,
+    quantize,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes in channels; ``gate_channels`` counts the tanh and the sigmoid halves together.
+
+    ``output`` names the distribution of a sample: ``mulaw`` (classes of ``bits`` bits, 8 as a
+    rule), ``gaussian``, ``gaussian_mixture`` or ``logistic_mixture`` (of ``components``, over the
+    values of ``bits`` bits). ``layers`` are divided into ``stacks``, and dilations double within
+    a stack. ``upsampling`` multiplies to the hop; ``context`` frames on either side are mixed into
+    each frame before. ``minimum_log_scale`` is left to the distribution when None.
+    """
+
+    output: wavenet.Output = "logistic_mixture"
+    bits: int = 16
+    components: int = 10
+    layers: int = 24
+    stacks: int = 4
+    kernel_size: int = 3
+    residual_channels: int = 128
+    gate_channels: int = 256
+    skip_channels: int = 128
+    dropout: float = 0.0
+    speakers: int = 1
+    speaker_channels: int = 64
+    upsampling: tuple[int, ...] = (4, 4, 4, 4)
+    context: int = 2
+    minimum_log_scale: float | None = None
+    mel: MelConfig = field(default_factory=MelConfig)
+
+    def __post_init__(self) -> None:
+        if self.layers % self.stacks:
+            raise InputError(f"{self.layers} layers cannot be divided into {self.stacks} stacks")
+        if math.prod(self.upsampling) != self.mel.hop:
+            raise InputError(
+                f"upsampling {list(self.upsampling)} makes {math.prod(self.upsampling)} samples of "
+                f"a frame, and the log-mels have a hop of {self.mel.hop}: let the factors multiply "
+                "to the hop"
+            )
+        if self.output == "mulaw" and not 2 <= self.bits <= 12:
+            raise InputError(f"mulaw takes 2 to 12 bits (8 as a rule), not {self.bits}")
+        if self.residual_channels % 4 or self.gate_channels % 8 or self.skip_channels % 4:
+            raise InputError(
+                "residual_channels and skip_channels must be multiples of 4 and gate_channels of "
+                f"8, not {self.residual_channels}, {self.skip_channels} and {self.gate_channels}"
+            )
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Of each layer, in samples."""
+        return tuple(2 ** (i % (self.layers // self.stacks)) for i in range(self.layers))
+
+    @property
+    def outputs(self) -> int:
+        """Parameters of one sample's distribution."""
+        if self.output == "mulaw":
+            return 2**self.bits
+        return 2 if self.output == "gaussian" else 3 * self.components
+
+    @property
+    def receptive_field(self) -> int:
+        """Past samples that a sample's distribution depends on."""
+        return (self.kernel_size - 1) * sum(self.dilations) + 1
+
+
+class Upsampling(nn.Module):
+    """Log-mels at the rate of samples: ``[batch, mels, frames] -> [batch, mels, frames * hop]``.
+
+    Frames are mixed with their neighbours, then repeated and smoothed in stages by learned filters
+    that all channels share.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        mels = config.mel.mels
+        self.side = config.context
+        self.context = nn.Conv1d(mels, mels, 2 * config.context + 1, bias=False)
+        self.stages = nn.ParameterList(
+            torch.full((2 * scale + 1,), 1 / (2 * scale + 1)) for scale in config.upsampling
+        )
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = self.context(F.pad(mel, (self.side, self.side), mode="replicate"))
+        batch, channels, _ = x.shape
+        x = x.reshape(batch * channels, 1, -1)
+        for taps in self.stages:
+            scale = len(taps) // 2
+            x = F.conv1d(x.repeat_interleave(scale, dim=2), taps[None, None].to(x), padding=scale)
+        return x.reshape(batch, channels, -1)
+
+
+class Layer(nn.Module):
+    """One gated layer: ``[batch, residual, time]`` -> the next layer's input, and its skip."""
+
+    def __init__(self, config: Config, dilation: int) -> None:
+        super().__init__()
+        half = config.gate_channels // 2
+        self.ahead = (config.kernel_size - 1) * dilation
+        self.gate = nn.Conv1d(
+            config.residual_channels, config.gate_channels, config.kernel_size, dilation=dilation
+        )
+        self.condition = nn.Conv1d(config.mel.mels, config.gate_channels, 1, bias=False)
+        self.speaker = (
+            nn.Linear(config.speaker_channels, config.gate_channels, bias=False)
+            if config.speakers > 1
+            else None
+        )
+        self.residual = nn.Conv1d(half, config.residual_channels, 1)
+        self.skip = nn.Conv1d(half, config.skip_channels, 1)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mel: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
+        gates = self.gate(F.pad(self.dropout(x), (self.ahead, 0))) + self.condition(mel)
+        if self.speaker is not None:
+            gates = gates + self.speaker(speaker)[:, :, None]
+        filtered, opened = gates.chunk(2, dim=1)
+        z = torch.tanh(filtered) * torch.sigmoid(opened)
+        return (x + self.residual(z)) * math.sqrt(0.5), self.skip(z)
+
+
+class WaveNet(nn.Module):
+    """Log-mels to audio: ``[batch, mels, frames]`` -> ``[batch, frames * hop]``."""
+
+    batches = "windows"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.upsampling = Upsampling(config)
+        values = 2**config.bits if config.output == "mulaw" else 1
+        self.first = nn.Conv1d(values, config.residual_channels, 1)
+        self.layers = nn.ModuleList(Layer(config, dilation) for dilation in config.dilations)
+        self.hidden = nn.Conv1d(config.skip_channels, config.skip_channels, 1)
+        self.last = nn.Conv1d(config.skip_channels, config.outputs, 1)
+        self.speakers = (
+            nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
+        )
+        if config.output != "mulaw":
+            # About the spread of a speech sample around its mean; 1 would cost thousands of steps.
+            scales = config.outputs - (config.components if config.output != "gaussian" else 1)
+            nn.init.constant_(self.last.bias[scales:], -4.0)  # type: ignore[index]
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Draw audio, one sample after another, from seed 0; see :meth:`synthesize`."""
+        return self.synthesize(mel)
+
+    def optimized(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters that the loss of :meth:`steps` trains."""
+        return {"likelihood": list(self.parameters())}
+
+    # The likelihood ----------------------------------------------------------------------------
+
+    def targets(self, audio: Tensor) -> Tensor:
+        """Audio as the values that the distribution is over, float32 of the same shape.
+
+        Sixteen-bit audio, which readers give as multiples of 1/32768, goes one to one to the grid
+        of 65,536 values from -1 to 1; nothing is scaled to a peak.
+
+        Raises:
+            InputError: NaN, or a sample outside [-1, 1].
+        """
+        if not bool((audio.abs() <= 1).all()):  # NaN is not <= 1
+            raise InputError(
+                "audio must lie in [-1, 1] and hold no NaN; this runs from "
+                f"{audio.min().item():g} to {audio.max().item():g}. It is never rescaled silently: "
+                "level the corpus with 'glottis prepare'"
+            )
+        if self.config.output == "mulaw":
+            return audio
+        half = 2 ** (self.config.bits - 1)
+        whole = (audio.double() * half).round().clamp(-half, half - 1).long()
+        return quantize(whole, self.config.bits)
+
+    def predict(self, audio: Tensor, mel: Tensor, speaker: Tensor | None = None) -> Tensor:
+        """Each sample's parameters given those before it, for all samples at once.
+
+        Args:
+            audio: ``[batch, time]`` as :meth:`targets` gives it; the first sample's past is
+                silence.
+            mel: ``[batch, mels, time / hop]``.
+            speaker: int64 ``[batch]``, needed when the model knows several.
+
+        Returns:
+            ``[batch, time, outputs]``, float32 or wider.
+
+        Raises:
+            InputError: as many samples as frames times hop are needed.
+        """
+        if audio.shape[-1] != mel.shape[-1] * self.config.mel.hop:
+            raise InputError(
+                f"{audio.shape[-1]} samples do not belong to {mel.shape[-1]} frames of "
+                f"{self.config.mel.hop} samples: these log-mels have another hop"
+            )
+        condition = self.upsampling(mel)
+        if self.config.output == "mulaw":
+            classes = mu_law_encode(audio, self.config.bits)
+            start = int(self._start())
+            past = F.pad(classes, (1, -1), value=start)
+            embedded = F.embedding(past, self.first.weight[..., 0].T).transpose(1, 2)
+            x = embedded + self.first.bias[:, None]  # type: ignore[index]
+        else:
+            x = self.first(F.pad(audio, (1, -1), value=self._start())[:, None].to(mel.dtype))
+        embedding = self._speaker(speaker)
+        total: Tensor | None = None
+        for layer in self.layers:
+            x, skip = layer(x, condition, embedding)
+            total = skip if total is None else total + skip
+        assert total is not None
+        y = torch.relu(total * math.sqrt(1 / len(self.layers)))
+        outputs: Tensor = self.last(torch.relu(self.hidden(y))).transpose(1, 2)
+        return outputs if outputs.dtype == torch.float64 else outputs.float()
+
+    def distribution(self, outputs: Tensor) -> MuLaw | GaussianMixture | DiscretizedLogisticMixture:
+        """Parameters ``[..., outputs]`` as the distribution that ``config.output`` names."""
+        config = self.config
+        if config.output == "mulaw":
+            return MuLaw(outputs, validate_args=False)
+        floor: Any = {"minimum_log_scale": config.minimum_log_scale, "validate_args": False}
+        if config.output == "gaussian":
+            loc, log_scale = outputs.unbind(-1)
+            return GaussianMixture.single(loc, log_scale, config.bits, **floor)
+        logits, loc, log_scale = outputs.chunk(3, dim=-1)
+        if config.output == "gaussian_mixture":
+            return GaussianMixture(logits, loc, log_scale, config.bits, **floor)
+        return DiscretizedLogisticMixture(logits, loc, log_scale, config.bits, **floor)
+
+    def log_prob(self, audio: Tensor, mel: Tensor, speaker: Tensor | None = None) -> Tensor:
+        """Nats of each sample given those before it, ``[batch, time]``; audio in [-1, 1]."""
+        target = self.targets(audio)
+        outputs = self.predict(target, mel, speaker)
+        with torch.autocast(mel.device.type, enabled=False):
+            return self.distribution(outputs).log_prob(target)
+
+    def steps(
+        self, batch: WindowBatch, step: int
+    ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """One loss: negative log-likelihood in nats a sample. With bins it is never negative."""
+        nats = -self.log_prob(batch.audio, batch.mel, batch.speaker).mean()
+        yield "likelihood", nats, {"bits_per_sample": nats.detach() / math.log(2)}
+
+    @torch.no_grad()
+    def validate(self, batch: WindowBatch) -> dict[str, Tensor]:
+        """Held-out bits per sample, over those whose past is known as far as the model looks."""
+        nats = -self.log_prob(batch.audio, batch.mel, batch.speaker)
+        known = nats[:, min(self.config.receptive_field, nats.shape[1] // 2) :]
+        return {"bits_per_sample": known.mean() / math.log(2)}
+
+    # Sampling ----------------------------------------------------------------------------------
+
+    def sampler(
+        self,
+        precision: wavenet.Precision = "float32",
+        threads: int = 1,
+        kind: str = "auto",
+    ) -> wavenet.Sampler:
+        """A sampler with the weights as they are now; see :class:`glottis.kernels.wavenet.Sampler`.
+
+        It does not change when this model does: make another after loading weights.
+        """
+        return wavenet.Sampler(self.weights(), precision=precision, threads=threads, kind=kind)
+
+    def weights(self) -> wavenet.Weights:
+        """The weights as arrays, in the layout of ``glottis.kernels.wavenet``."""
+
+        def array(tensor: Tensor) -> Any:
+            return tensor.detach().float().cpu().numpy().copy()
+
+        def of_layers(name: str, part: str) -> Any:
+            return np.stack([array(getattr(getattr(la, name), part)) for la in self.layers])
+
+        config = self.config
+        floor = config.minimum_log_scale
+        return wavenet.Weights(
+            first=array(self.first.weight)[..., 0],
+            first_bias=array(self.first.bias),  # type: ignore[arg-type]
+            gate=of_layers("gate", "weight"),
+            gate_bias=of_layers("gate", "bias"),
+            condition=of_layers("condition", "weight")[..., 0],
+            residual=of_layers("residual", "weight")[..., 0],
+            residual_bias=of_layers("residual", "bias"),
+            skip=of_layers("skip", "weight")[..., 0],
+            skip_bias=of_layers("skip", "bias"),
+            hidden=array(self.hidden.weight)[..., 0],
+            hidden_bias=array(self.hidden.bias),  # type: ignore[arg-type]
+            last=array(self.last.weight)[..., 0],
+            last_bias=array(self.last.bias),  # type: ignore[arg-type]
+            context=array(self.upsampling.context.weight),
+            upsampling=tuple(array(taps) for taps in self.upsampling.stages),
+            dilations=config.dilations,
+            residual_scale=math.sqrt(0.5),
+            skip_scale=math.sqrt(1 / config.layers),
+            output=config.output,
+            bits=config.bits,
+            # The distributions' own floor: a twentieth of half a bin.
+            minimum_log_scale=-math.log(2**config.bits - 1) - 3.0 if floor is None else floor,
+            start=self._start(),
+        )
+
+    @torch.no_grad()
+    def synthesize(
+        self,
+        mel: Tensor,
+        lengths: Tensor | None = None,
+        speaker: Tensor | None = None,
+        *,
+        seed: int = 0,
+        precision: wavenet.Precision = "float32",
+        threads: int = 1,
+        kind: str = "auto",
+    ) -> Tensor:
+        """Draw audio: ``[batch, mels, frames]`` -> float32 ``[batch, frames * hop]`` on the grid.
+
+        Args:
+            mel: log-mels made with ``config.mel``.
+            lengths: int64 ``[batch]``, frames of each item; what follows in the result is zero.
+            speaker: int64 ``[batch]``, needed when the model knows several.
+            seed: the same seed gives the same audio, whatever else is in the batch.
+            precision, threads, kind: of the sampler.
+
+        Raises:
+            InputError: log-mels with NaN, without frames or of another number of channels.
+        """
+        sizes = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
+        mels = [each[:, :size].float().cpu().numpy() for each, size in zip(mel, sizes, strict=True)]
+        sampler = self.sampler(precision, threads, kind)
+        sampler.start(mels, seed, self.speaker_bias(speaker))
+        samples = torch.from_numpy(sampler.advance(sampler.remaining)[0])
+        if self.config.output == "mulaw":
+            samples = mu_law_decode(samples.long(), self.config.bits)
+        for item, size in enumerate(sizes):
+            samples[item, size * self.config.mel.hop :] = 0.0
+        return samples.to(mel.device)
+
+    def speaker_bias(self, speaker: Tensor | None) -> Any:
+        """What speakers add to the gates, ``[batch, layers, gates]``; None for one speaker."""
+        embedding = self._speaker(speaker)
+        if embedding is None:
+            return None
+        bias = torch.stack([layer.speaker(embedding) for layer in self.layers], dim=1)  # type: ignore[operator]
+        return bias.detach().float().cpu().numpy()
+
+    def _start(self) -> float:
+        """What stands before the first sample: silence."""
+        if self.config.output == "mulaw":
+            return float(mu_law_encode(torch.zeros(()), self.config.bits))
+        return 0.0
+
+    def _speaker(self, speaker: Tensor | None) -> Tensor | None:
+        if self.speakers is None:
+            return None
+        if speaker is None:
+            raise ValueError(f"this model knows {self.config.speakers} speakers: name one of them")
+        embedded: Tensor = self.speakers(speaker)
+        return embedded
+
+    @torch.no_grad()
+    def show(self, batch: WindowBatch) -> dict[str, Tensor]:
+        """The first window's log-mels, the recording, a draw, and where its bits are spent."""
+        nats = -self.log_prob(batch.audio[:1], batch.mel[:1], batch.speaker[:1])
+        hop = self.config.mel.hop
+        drawn = self.synthesize(batch.mel[:1], speaker=batch.speaker[:1])
+        return {
+            "mel_recording": batch.mel[0],
+            "bits_per_sample": nats.view(1, -1, hop)[0].T / math.log(2),
+            "audio_recording": batch.audio[0],
+            "audio_copy": drawn[0],
+        }
+
+    # Checkpoints of wavenet_vocoder --------------------------------------------------------------
+
+    @classmethod
+    def from_original(cls, checkpoint: Path, settings: Path) -> WaveNet:
+        """A checkpoint of r9y9/wavenet_vocoder with the JSON settings that belong to it.
+
+        Its weight normalisation is folded into the weights. Its log-mels are its own (base-10
+        decibels, scaled by the corpus's statistics), so it speaks from features made its way.
+
+        Raises:
+            InputError: a file that cannot be read, settings that have no counterpart here, or
+                weights that do not fit them.
+        """
+        try:
+            values = json.loads(settings.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read settings {settings}: {error}") from error
+        try:
+            stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            state = dict(stored.get("state_dict", stored))
+        except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+            raise InputError(f"cannot read checkpoint {checkpoint}: {error}") from error
+        model = cls(_original_config(values))
+        try:
+            model.load_state_dict(_original_weights(state, model.config))
+        except (RuntimeError, KeyError) as error:
+            raise InputError(f"{checkpoint} does not fit {settings}: {error}") from error
+        return model.eval()
+
+
+def _original_config(values: dict[str, Any]) -> Config:
+    """wavenet_vocoder's settings as ours."""
+    upsampling = values.get("upsample_params", {})
+    if (
+        not values.get("upsample_conditional_features")
+        or values.get("upsample_net", "ConvInUpsampleNetwork") != "ConvInUpsampleNetwork"
+        or upsampling.get("freq_axis_kernel_size", 1) != 1
+        or upsampling.get("upsample_activation", "none") != "none"
+        or upsampling.get("mode", "nearest") != "nearest"
+    ):
+        raise InputError(
+            "only checkpoints with upsample_net ConvInUpsampleNetwork, a freq_axis_kernel_size of "
+            "1, no activation and mode nearest have a counterpart here"
+        )
+    kind, outputs = values["input_type"], values["out_channels"]
+    if kind == "mulaw-quantize":
+        output: wavenet.Output = "mulaw"
+    elif kind != "raw":
+        raise InputError(f"input_type {kind!r} has no counterpart here; raw and mulaw-quantize do")
+    elif values.get("output_distribution", "Logistic") == "Logistic":
+        output = "logistic_mixture"
+    else:
+        output = "gaussian" if outputs == 2 else "gaussian_mixture"
+    several = (values.get("gin_channels") or -1) > 0
+    return Config(
+        output=output,
+        bits=int(math.log2(values["quantize_channels"])),
+        components=max(1, outputs // 3),
+        layers=values["layers"],
+        stacks=values["stacks"],
+        kernel_size=values["kernel_size"],
+        residual_channels=values["residual_channels"],
+        gate_channels=values["gate_channels"],
+        skip_channels=values["skip_out_channels"],
+        dropout=values["dropout"],
+        speakers=values["n_speakers"] if several else 1,
+        speaker_channels=values["gin_channels"] if several else 64,
+        upsampling=tuple(upsampling["upsample_scales"]),
+        context=values["cin_pad"],
+        minimum_log_scale=None if output == "mulaw" else values["log_scale_min"],
+        mel=MelConfig(
+            sample_rate=values["sample_rate"],
+            fft_size=values["fft_size"],
+            hop=values["hop_size"],
+            mels=values["cin_channels"],
+            mel_low=values["fmin"],
+            mel_high=values["fmax"],
+        ),
+    )
+
+
+def _original_weights(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """wavenet_vocoder's state under our names, with weight normalisation folded in."""
+
+    def weight(name: str) -> Tensor:
+        if f"{name}.weight" in state:
+            return state[f"{name}.weight"]
+        direction, size = state[f"{name}.weight_v"], state[f"{name}.weight_g"]
+        norm = direction.flatten(1).norm(dim=1).view(-1, *(1 for _ in direction.shape[1:]))
+        return direction * (size / norm)
+
+    names = {"first": "first_conv", "hidden": "last_conv_layers.1", "last": "last_conv_layers.3"}
+    for i in range(config.layers):
+        for ours, theirs in (
+            ("gate", "conv"),
+            ("residual", "conv1x1_out"),
+            ("skip", "conv1x1_skip"),
+        ):
+            names[f"layers.{i}.{ours}"] = f"conv_layers.{i}.{theirs}"
+    found: dict[str, Tensor] = {}
+    for ours, theirs in names.items():
+        found[f"{ours}.weight"] = weight(theirs)
+        found[f"{ours}.bias"] = state[f"{theirs}.bias"]
+    for i in range(config.layers):
+        found[f"layers.{i}.condition.weight"] = weight(f"conv_layers.{i}.conv1x1c")
+        if config.speakers > 1:
+            found[f"layers.{i}.speaker.weight"] = weight(f"conv_layers.{i}.conv1x1g")[..., 0]
+    if config.speakers > 1:
+        found["speakers.weight"] = state["embed_speakers.weight"]
+    found["upsampling.context.weight"] = weight("upsample_net.conv_in")
+    for i in range(len(config.upsampling)):
+        # Their stages alternate between repeating (no weights) and filtering.
+        found[f"upsampling.stages.{i}"] = weight(
+            f"upsample_net.upsample.up_layers.{2 * i + 1}"
+        ).flatten()
+    return found

@@ -1,0 +1,249 @@
+"""WaveNet: causal, as far-sighted as its formula, and sampled from what it was trained as."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glottis.audio.mel import MelConfig
+from glottis.corpus.batches import WindowBatch
+from glottis.errors import InputError
+from glottis.kernels.wavenet import OUTPUTS
+from glottis.likelihood.mixtures import mu_law_encode
+from glottis.models.wavenet import Config, WaveNet
+
+MEL = MelConfig(fft_size=64, hop=8, mels=4)
+SMALL = {
+    "layers": 4,
+    "stacks": 2,
+    "residual_channels": 8,
+    "gate_channels": 16,
+    "skip_channels": 8,
+    "components": 3,
+    "upsampling": (2, 4),
+    "context": 1,
+    "mel": MEL,
+}
+
+
+def _model(**changes: object) -> WaveNet:
+    torch.manual_seed(0)
+    settings = {**SMALL, **changes}
+    if settings.get("output") == "mulaw":
+        settings["bits"] = 8
+    return WaveNet(Config(**settings)).eval()  # type: ignore[arg-type]
+
+
+def _audio(batch: int = 2, frames: int = 12) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(batch, frames * MEL.hop, generator=generator) * 0.2
+    return (noise.clamp(-1, 1) * 32767).round() / 32768
+
+
+def _mel(batch: int = 2, frames: int = 12) -> torch.Tensor:
+    return torch.randn(batch, MEL.mels, frames, generator=torch.Generator().manual_seed(2)) - 5
+
+
+def _reach(model: WaveNet, samples: int) -> tuple[list[int], torch.Tensor]:
+    """Times whose parameters change with the sample in the middle, and that time."""
+    model = model.double()
+    audio = torch.zeros(1, samples, dtype=torch.float64)
+    mel = torch.zeros(1, MEL.mels, samples // MEL.hop, dtype=torch.float64)
+    other = audio.clone()
+    middle = samples // 4
+    other[0, middle] = 0.7
+    with torch.no_grad():
+        change = (model.predict(audio, mel) - model.predict(other, mel)).abs().sum(-1)[0]
+    return torch.nonzero(change).flatten().tolist(), torch.tensor(middle)
+
+
+@pytest.mark.parametrize("kernel_size", [2, 3])
+def test_receptive_field_is_the_formulas_and_the_future_is_unseen(kernel_size: int) -> None:
+    model = _model(kernel_size=kernel_size)
+    times, middle = _reach(model, 128)
+    field = (kernel_size - 1) * (1 + 2 + 1 + 2) + 1
+    assert model.config.receptive_field == field == model.weights().receptive_field
+    assert times == list(range(int(middle) + 1, int(middle) + 1 + field))
+
+
+def test_later_samples_never_change_earlier_ones() -> None:
+    model, audio, mel = _model(), _audio(1), _mel(1)
+    with torch.no_grad():
+        whole = model.log_prob(audio, mel)
+        for time in (5, 40, 90):
+            changed = audio.clone()
+            changed[:, time + 1 :] = 0.5
+            assert torch.equal(model.log_prob(changed, mel)[:, : time + 1], whole[:, : time + 1])
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("kind", ["numba", "reference"])
+def test_the_sampler_says_what_the_parallel_form_says(output: str, kind: str) -> None:
+    """Log-probabilities, step by step, after weights were loaded and loaded again."""
+    model = _model(output=output, speakers=2)
+    other = _model(output=output, speakers=2)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    speaker, mel = torch.tensor([0, 1]), _mel()
+    audio = model.targets(_audio())
+    heard = mu_law_encode(audio).float() if output == "mulaw" else audio
+    for state in (model.state_dict(), other.state_dict(), model.state_dict()):
+        model.load_state_dict({key: value.clone() for key, value in state.items()})
+        with torch.no_grad():
+            expected = model.double().predict(audio.double(), mel.double(), speaker)
+            expected = model.distribution(expected).log_prob(audio.double())
+        model.float()
+        sampler = model.sampler(kind=kind)
+        sampler.start(list(mel.numpy()), 0, model.speaker_bias(speaker))
+        found = []
+        for first, count in ((0, 1), (1, 30), (31, 65)):
+            _, outputs = sampler.advance(
+                count, heard[:, first : first + count].numpy(), parameters=True
+            )
+            found.append(torch.from_numpy(outputs))
+        stepwise = model.distribution(torch.cat(found, 1).double()).log_prob(audio.double())
+        torch.testing.assert_close(stepwise, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_gradients_reach_every_weight_and_bits_are_sane(output: str) -> None:
+    model = _model(output=output, speakers=2).train()
+    batch = WindowBatch(["a", "b"], _mel(), _audio(), torch.tensor([0, 1]))
+    ((name, loss, logs),) = model.steps(batch, 0)
+    loss.backward()
+    assert name == "likelihood"
+    assert float(loss.detach()) > 0
+    # The last layer's residual goes nowhere.
+    unused = {"layers.3.residual.weight", "layers.3.residual.bias"}
+    assert {n for n, p in model.named_parameters() if p.grad is None} == unused
+    torch.testing.assert_close(logs["bits_per_sample"] * math.log(2), loss.detach())
+    # Held-out bits leave out what has no past yet.
+    with torch.no_grad():
+        nats = -model.eval().log_prob(batch.audio, batch.mel, batch.speaker)[:, 13:]
+    bits = model.validate(batch)["bits_per_sample"]
+    torch.testing.assert_close(bits * math.log(2), nats.mean())
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_silence_and_clipping_have_finite_likelihoods(output: str) -> None:
+    model = _model(output=output)
+    clipped = (_audio(1) * 20).clamp(-1, 32767 / 32768)
+    for audio in (torch.zeros(1, 96), clipped, torch.full((1, 96), -1.0)):
+        for mel in (_mel(1), torch.full((1, 4, 12), math.log(1e-5))):
+            assert torch.isfinite(model.log_prob(audio, mel)).all()
+
+
+def test_samples_of_sixteen_bits_keep_their_identity() -> None:
+    """Every one of 65,536 integers has a value of its own; a loud recording is not turned down."""
+    whole = torch.arange(-32768, 32768)
+    targets = _model().targets((whole.double() / 32768).float())
+    assert torch.equal(targets, targets.unique())
+    assert len(targets) == 65536
+    assert float(targets.min()) == -1
+    assert float(targets.max()) == 1
+    assert float((targets - whole / 32768).abs().max()) <= 1 / 32768
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_same_seed_same_audio_alone_or_in_a_batch(output: str) -> None:
+    model = _model(output=output)
+    mel, lengths = _mel(3), torch.tensor([12, 5, 9])
+    together = model.synthesize(mel, lengths, seed=7)
+    assert torch.equal(together, model.synthesize(mel, lengths, seed=7, threads=2))
+    for item, size in enumerate(lengths.tolist()):
+        alone = model.synthesize(mel[item : item + 1, :, :size], seed=7 + item)
+        torch.testing.assert_close(together[item, : size * 8], alone[0], atol=2e-3, rtol=0)
+        assert not together[item, size * 8 :].any()
+    assert not torch.equal(together, model.synthesize(mel, lengths, seed=8))
+    assert float(together.abs().max()) <= 1
+
+
+def test_the_window_shown_is_whole() -> None:
+    model = _model()
+    shown = model.show(WindowBatch(["a"], _mel(1), _audio(1), torch.zeros(1, dtype=torch.long)))
+    assert shown["bits_per_sample"].shape == (8, 12)
+    assert shown["audio_copy"].shape == shown["audio_recording"].shape == (96,)
+
+
+def test_bad_input_is_named() -> None:
+    model, mel = _model(), _mel(1)
+    with pytest.raises(InputError, match="another hop"):
+        model.log_prob(_audio(1)[:, :-1], mel)
+    with pytest.raises(InputError, match="never rescaled"):
+        model.log_prob(_audio(1) * 30, mel)
+    with pytest.raises(InputError, match="NaN"):
+        model.log_prob(_audio(1) * math.nan, mel)
+    broken = mel.clone()
+    broken[0, 2, 7] = math.nan
+    with pytest.raises(InputError, match="frame 7"):
+        model.synthesize(broken)
+    with pytest.raises(InputError, match="no frames"):
+        model.synthesize(mel[..., :0])
+    with pytest.raises(InputError, match=r"\[4, frames\]"):
+        model.synthesize(torch.zeros(1, 5, 3))
+    with pytest.raises(InputError, match="hop of 8"):
+        Config(**{**SMALL, "upsampling": (2, 2)})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="4 layers.*3 stacks"):
+        Config(**{**SMALL, "stacks": 3})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="2 speakers"):
+        _model(speakers=2).log_prob(_audio(1), mel)
+
+
+def _original(model: WaveNet) -> dict[str, torch.Tensor]:
+    """The model's weights as wavenet_vocoder stores them, with weight normalisation."""
+    names = {"first": "first_conv", "hidden": "last_conv_layers.1", "last": "last_conv_layers.3"}
+    names |= {"upsampling.context": "upsample_net.conv_in"}
+    for i in range(4):
+        for ours, theirs in (
+            ("gate", "conv"),
+            ("residual", "conv1x1_out"),
+            ("skip", "conv1x1_skip"),
+            ("condition", "conv1x1c"),
+        ):
+            names[f"layers.{i}.{ours}"] = f"conv_layers.{i}.{theirs}"
+    state = {}
+    for ours, theirs in names.items():
+        module = model.get_submodule(ours)
+        weight = module.weight.detach()
+        size = weight.flatten(1).norm(dim=1)[:, None, None]
+        state[f"{theirs}.weight_g"], state[f"{theirs}.weight_v"] = size, weight * 3 / size
+        if module.bias is not None:
+            state[f"{theirs}.bias"] = module.bias.detach()
+    for i, taps in enumerate(model.upsampling.stages):
+        name = f"upsample_net.upsample.up_layers.{2 * i + 1}"
+        state[f"{name}.weight_v"] = taps.detach()[None, None, None] * 5
+        state[f"{name}.weight_g"] = taps.detach().norm()[None, None, None, None]
+    return state
+
+
+def test_original_checkpoints_are_read(tmp_path: Path) -> None:
+    model = _model()
+    settings = (
+        '{"input_type": "raw", "quantize_channels": 65536, "output_distribution": "Logistic",'
+        '"out_channels": 9, "layers": 4, "stacks": 2, "kernel_size": 3, "residual_channels": 8,'
+        '"gate_channels": 16, "skip_out_channels": 8, "dropout": 0.0, "cin_channels": 4,'
+        '"cin_pad": 1, "gin_channels": -1, "n_speakers": 7, "log_scale_min": -16.0,'
+        '"upsample_conditional_features": true, "upsample_params": {"upsample_scales": [2, 4]},'
+        '"sample_rate": 22050, "fft_size": 64, "hop_size": 8, "fmin": 125, "fmax": 7600}'
+    )
+    (tmp_path / "preset.json").write_text(settings)
+    torch.save({"state_dict": _original(model)}, tmp_path / "a.pth")
+    read = WaveNet.from_original(tmp_path / "a.pth", tmp_path / "preset.json")
+    audio = read.targets(_audio())
+    with torch.no_grad():
+        torch.testing.assert_close(read.predict(audio, _mel()), model.predict(audio, _mel()))
+    (tmp_path / "mode.json").write_text(settings.replace("[2, 4]}", '[2, 4], "mode": "linear"}'))
+    with pytest.raises(InputError, match="nearest"):
+        WaveNet.from_original(tmp_path / "a.pth", tmp_path / "mode.json")
+    (tmp_path / "wide.json").write_text(settings.replace('_channels": 8', '_channels": 12'))
+    with pytest.raises(InputError, match="does not fit"):
+        WaveNet.from_original(tmp_path / "a.pth", tmp_path / "wide.json")
+    (tmp_path / "b.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match="cannot read checkpoint"):
+        WaveNet.from_original(tmp_path / "b.pth", tmp_path / "preset.json")
+    assert np.isfinite(read.synthesize(_mel(1)).numpy()).all()
