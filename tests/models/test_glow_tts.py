@@ -254,6 +254,60 @@ def test_several_speakers_must_be_told_apart() -> None:
     assert not torch.allclose(*means)
 
 
+def test_a_recording_comes_back_from_its_latent() -> None:
+    model = _model(speakers=3)
+    batch = _batch([20, 31], [6, 9], fill=math.nan)
+    latent, lengths = model.invert(batch)
+    assert lengths.tolist() == [20, 30]
+    assert torch.equal(latent[0, :, 20:], torch.zeros(MEL.mels, 10))
+    same, _ = model.convert(batch, batch.speaker)
+    other, lengths = model.convert(batch, batch.speaker + 1)
+    back, _ = model.convert(
+        UtteranceBatch(
+            batch.names,
+            batch.text,
+            batch.text_lengths,
+            other,
+            lengths,
+            batch.speaker + 1,
+        ),
+        batch.speaker,
+    )
+    for i, frames in enumerate(lengths.tolist()):
+        recording = batch.mel[i, :, :frames]
+        torch.testing.assert_close(same[i, :, :frames], recording, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(back[i, :, :frames], recording, atol=1e-3, rtol=1e-4)
+        assert not torch.allclose(other[i, :, :frames], recording, atol=1e-2)
+
+
+def test_conversion_needs_a_speaker_that_is_known() -> None:
+    batch = _batch([20], [6])
+    with pytest.raises(InputError, match="one speaker"):
+        _model().convert(batch, torch.tensor([1]))
+    with pytest.raises(InputError, match="0 to 1, not \\[2\\]"):
+        _model(speakers=2).convert(batch, torch.tensor([2]))
+
+
+@pytest.mark.parametrize("change", [{"bounded_scale": True}, {"block_dilation": 2}])
+def test_the_authors_options_keep_the_flow_invertible(change: dict[str, object]) -> None:
+    model = _model(**change)
+    x, mask = torch.randn(2, MEL.mels, 12), torch.ones(2, 1, 12, dtype=torch.bool)
+    z, ladj = model.decoder.call_and_ladj(x, mask)
+    torch.testing.assert_close(model.decoder.inverse(z, mask), x, atol=1e-4, rtol=1e-4)
+    plain, other = _model().decoder.call_and_ladj(x, mask)
+    assert not torch.allclose(z, plain)
+    if "bounded_scale" in change:
+        assert float((ladj - other).detach().max()) < 0
+
+
+def test_rounding_up_is_the_authors() -> None:
+    model = _model(duration_rounding="up")
+    log_durations = torch.log(torch.tensor([[1.2, 2.0, 0.3, 5.0]]))
+    mask = torch.tensor([[[True, True, True, False]]])
+    assert model.predict_durations(log_durations, mask, 1.0).tolist() == [[2, 2, 1, 0]]
+    assert model.predict_durations(log_durations, mask, 1.5).tolist() == [[2, 3, 1, 0]]
+
+
 def test_show_draws_a_path() -> None:
     shown = _model().show(_batch([20, 10], [6, 3]))
     path = shown["alignment"]

@@ -287,6 +287,23 @@ def test_the_likelihood_does_not_look_at_padding() -> None:
     torch.testing.assert_close(values[0], values[1])
 
 
+def test_what_a_step_draws_follows_from_the_step() -> None:
+    """Not from what was drawn before, which a resumed run has not drawn."""
+    model, batch = _model(), _batch([40, 30], [6, 4])
+
+    def loss(step: int, draws: int) -> float:
+        torch.manual_seed(7)
+        torch.rand(draws)
+        ((_, value, _),) = model.steps(batch, step)
+        return float(value.detach())
+
+    assert loss(3, 0) == loss(3, 5)
+    assert loss(3, 0) != loss(4, 0)
+    other = UtteranceBatch(**{**vars(batch), "names": ["x", "y"]})
+    ((_, value, _),) = model.steps(other, 3)
+    assert float(value.detach()) != loss(3, 0)
+
+
 def test_every_parameter_learns() -> None:
     model, batch = _model(speakers=2).train(), _batch([40, 30], [6, 4])
     torch.manual_seed(0)

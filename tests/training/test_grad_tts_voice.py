@@ -107,7 +107,8 @@ def test_the_graph_equals_torch_at_every_length(
             "solver": solver,
             "speakers": speakers,
             "n_timesteps": steps,
-            "score_multipliers": [1, 2, 4] if speakers == 2 else [1, 2],
+            # One resolution where steps are many: tracing them takes long.
+            "score_multipliers": [1, 2] if steps == 2 else [1],
         },
         "test",
     )

@@ -508,6 +508,39 @@ class GlowTTS(nn.Module):
         mask = mask_from_lengths(padded, longest)
         return self._mel(prior, durations, latent, mask, given), lengths, durations
 
+    @torch.no_grad()
+    def invert(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:
+        """Recordings to their latents, with the speaker taken out.
+
+        Returns ``[batch, mels, frames]``, zero beyond the second result, the lengths ``[batch]``:
+        whole groups of ``squeeze`` frames. :meth:`align` gives durations of the same batch.
+        """
+        lengths = batch.mel_lengths // self.config.squeeze * self.config.squeeze
+        longest = batch.mel.shape[2] // self.config.squeeze * self.config.squeeze
+        mask = mask_from_lengths(lengths, longest)
+        mel = torch.where(mask, batch.mel[..., :longest], 0.0)
+        latent, _ = self.decoder.call_and_ladj(mel, mask, self._speaker(batch.speaker))
+        return latent, lengths
+
+    @torch.no_grad()
+    def convert(self, batch: UtteranceBatch, speaker: Tensor) -> tuple[Tensor, Tensor]:
+        """Recordings in another speaker's voice (section 5.3 of the paper): their latents, decoded
+        for ``speaker``, int64 ``[batch]``.
+
+        Returns log-mels ``[batch, mels, frames]`` and their lengths, as :meth:`invert`.
+
+        Raises:
+            InputError: the model knows one speaker only, or not all of those asked for.
+        """
+        known = self.config.speakers
+        if self.speakers is None:
+            raise InputError("this model knows one speaker, so there is no voice to convert to")
+        if not bool(((speaker >= 0) & (speaker < known)).all()):
+            raise InputError(f"speakers are numbered 0 to {known - 1}, not {speaker.tolist()}")
+        latent, lengths = self.invert(batch)
+        mask = mask_from_lengths(lengths, latent.shape[2])
+        return self.decoder.inverse(latent, mask, self._speaker(speaker)), lengths
+
     def _latent(self, prior: Prior, durations: Tensor, noise: Tensor, frames: int) -> Tensor:
         if prior.log_scale is not None:
             noise = noise * torch.exp(expand(prior.log_scale, durations, frames))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -424,8 +425,14 @@ class GradTTS(nn.Module):
     def steps(
         self, batch: UtteranceBatch, step: int
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
-        """One loss: the score's, the prior's and the durations'."""
-        yield "score", *self._losses(batch)
+        """One loss: the score's, the prior's and the durations'.
+
+        Times, noise and segments follow from torch's seed, the step and the utterances, so that a
+        resumed run draws what an unbroken one would have, and several processes differ.
+        """
+        names = zlib.crc32("\n".join(batch.names).encode())
+        seed = (torch.initial_seed() * 1_000_003 + step * 4_294_967_311 + names) % 2**63
+        yield "score", *self._losses(batch, torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
     def validate(self, batch: UtteranceBatch) -> dict[str, Tensor]:
@@ -434,7 +441,7 @@ class GradTTS(nn.Module):
         return {"loss": loss, **logs}
 
     def _losses(
-        self, batch: UtteranceBatch, generator: torch.Generator | None = None
+        self, batch: UtteranceBatch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         config, found = self.config, self.align(batch)
         lengths, prior = batch.mel_lengths, found.prior
@@ -471,7 +478,7 @@ class GradTTS(nn.Module):
         return torch.where(mask, each, 0.0).sum() / (mask.sum() * difference.shape[1])
 
     def _segment(
-        self, mel: Tensor, mean: Tensor, lengths: Tensor, generator: torch.Generator | None
+        self, mel: Tensor, mean: Tensor, lengths: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A random part of each utterance, padded to what the score network takes."""
         wanted, stride = self.config.segment_frames, self.config.stride

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import json
-import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,8 +26,6 @@ from glottis.config import as_dict, build
 from glottis.errors import InputError
 from glottis.files import replacing
 from glottis.models import model_class
-
-log = logging.getLogger(__name__)
 
 Weights = dict[str, Tensor]
 Values = Mapping[str, Any]
@@ -65,12 +62,10 @@ def import_original(source: Path, model: str, run: Path, config: Path | None = N
         raise InputError(f"{where} or {source} lack what {model} needs: {error}") from error
     network, config_class = model_class(model)
     settings = build(config_class, values, str(where))
-    torch.manual_seed(0)
-    made = network(settings)
-    own = made.state_dict()
+    own = network(settings).state_dict()
     found = _fitted(rename(state), own)
     strange = sorted(set(found) - set(own))
-    fresh = sorted(name for name in set(own) - set(found) if not _optional(name))
+    fresh = sorted(set(own) - set(found))
     wrong = sorted(n for n, w in found.items() if n in own and own[n].shape != w.shape)
     for what, names in (
         ("are not known", strange),
@@ -80,9 +75,6 @@ def import_original(source: Path, model: str, run: Path, config: Path | None = N
         if names:
             some = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
             raise InputError(f"{source} is no checkpoint of {model}: {len(names)} {what}: {some}")
-    if any(_optional(name) for name in set(own) - set(found)):
-        log.warning("%s has no discriminators; those of %s start anew", source, run)
-    weights = {**own, **found}
     speakers = max(1, int(getattr(settings, "speakers", 1)))
     facts = {
         "model": model,
@@ -94,14 +86,10 @@ def import_original(source: Path, model: str, run: Path, config: Path | None = N
         "original": source.name,
     }
     with replacing(run / "model.safetensors") as path:
-        save_file({k: v.contiguous().clone() for k, v in weights.items()}, path)
+        save_file({name: value.contiguous().clone() for name, value in found.items()}, path)
     with replacing(run / "run.json") as path:
         path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     return run
-
-
-def _optional(name: str) -> bool:
-    return name.startswith("discriminators.")
 
 
 def _beside(source: Path) -> Path:
@@ -406,6 +394,8 @@ def _hifi_gan(values: Values, state: Weights) -> Values:
         "resblock_kernels": values["resblock_kernel_sizes"],
         "resblock_dilations": values["resblock_dilation_sizes"],
         "loss_mel_high": values.get("fmax_for_loss"),
+        # A generator alone speaks; discriminators of the default size would only weigh.
+        **({} if any(name.startswith("mpd.") for name in state) else {"periods": [], "scales": 0}),
         "mel": _mel(
             values["sampling_rate"],
             values["n_fft"],

@@ -98,6 +98,40 @@ class Pictures(Callback):
                     writer.add_image(name, pixels, pl_module.step, dataformats="HWC")
 
 
+class AlignmentWatch(Callback):
+    """Warns when text and speech have not found each other after ``steps`` steps.
+
+    Looks at the held-out ``coverage`` and ``diagonality`` of models that align (see
+    :mod:`glottis.alignment`): sound alignments of speech lie above both bounds, one that has run
+    into the edges below. One warning a run is enough.
+    """
+
+    COVERAGE, DIAGONALITY = 0.4, 0.6
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.warned = steps, False
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        seen = trainer.callback_metrics
+        if self.warned or pl_module.step < self.steps or "test/coverage" not in seen:
+            return
+        coverage, diagonality = float(seen["test/coverage"]), float(seen["test/diagonality"])
+        if coverage >= self.COVERAGE and diagonality >= self.DIAGONALITY:
+            return
+        self.warned = True
+        log.warning(
+            "after %d steps text and speech are not aligned: coverage %.2f (sound above %.2f), "
+            "diagonality %.2f (above %.2f). A few phonemes hold most frames. What helps: Glow-TTS "
+            "with network.align_on=mel and network.alignment_steps=1500; a larger batch; "
+            "transcripts that match ('glottis doctor'); a lower learning_rate",
+            pl_module.step,
+            coverage,
+            self.COVERAGE,
+            diagonality,
+            self.DIAGONALITY,
+        )
+
+
 class Progress(Callback):
     """A line of log every ``every`` steps: step, losses, steps per second."""
 

@@ -17,8 +17,9 @@ class TrainingConfig:
     ``learning_rate``: it rises over ``warmup_steps`` and then stays (``constant``), falls as half a
     cosine to ``final_rate`` of it at ``max_steps`` (``cosine``), or as the inverse square root of
     the step (``noam``). ``average`` is the decay of the running mean of the weights, which is what
-    is validated and exported. Steps count batches. ``durations`` is a file of alignments for models
-    that take them as given; see :mod:`glottis.training.durations`.
+    is validated and exported. Steps count batches. A model that aligns text and speech should have
+    done so in ``aligned_by`` steps; a warning says when it has not. ``durations`` is a file of
+    alignments for models that take them as given; see :mod:`glottis.training.durations`.
     """
 
     max_steps: int = 100_000
@@ -44,6 +45,7 @@ class TrainingConfig:
     log_every: int = 20
     validate_every: int = 1000
     checkpoint_every: int = 500
+    aligned_by: int = 3000
     initialize: str | None = None
     durations: str | None = None
 

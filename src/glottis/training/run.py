@@ -105,7 +105,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     from glottis.corpus import Prepared
     from glottis.models import model_class
     from glottis.text.symbols import DEFAULT
-    from glottis.training.callbacks import Checkpoints, Pictures, Progress
+    from glottis.training.callbacks import AlignmentWatch, Checkpoints, Pictures, Progress
     from glottis.training.data import Data
     from glottis.training.durations import read_durations
     from glottis.training.task import Task
@@ -156,6 +156,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
         callbacks=[
             Progress(config.log_every * 5),
             Pictures(folder),
+            AlignmentWatch(config.aligned_by),
             Checkpoints(folder, config.checkpoint_every),
         ],
         val_check_interval=config.validate_every,
