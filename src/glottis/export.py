@@ -298,6 +298,11 @@ def _to_plain_weights(module: nn.Module) -> None:
 
     for part in list(module.modules()):
         if parametrize.is_parametrized(part):
+            # A copy shares its class with the original, which would lose the weight to torch's
+            # deletion of the property: it gets a class of its own.
+            shared = type(part)
+            own = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+            part.__class__ = type(shared.__name__, shared.__bases__, own)
             for name in list(part.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(part, name)
     module.eval().requires_grad_(False)

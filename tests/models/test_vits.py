@@ -337,6 +337,26 @@ def test_the_graph_says_what_torch_says(changes: dict, blanks: bool) -> None:
     assert samples.shape == (1, int(durations.sum()) * MEL.hop)
 
 
+def test_making_a_graph_leaves_the_model_as_it_was() -> None:
+    from glottis.export import conversion_graph, voice_graph
+
+    model, batch = _model(), _batch([20], [6])
+    lengths = batch.mel_lengths * MEL.hop
+    arguments = (batch.audio, lengths, batch.speaker, batch.speaker + 1)
+    before = model.convert(*arguments, temperature=0.0)
+    names = set(model.state_dict())
+    voice_graph(model, None)
+    graph = conversion_graph(model)
+    assert set(model.state_dict()) == names
+    assert torch.equal(model.convert(*arguments, temperature=0.0), before)
+    magnitudes = model.log_mel.magnitudes(batch.audio, lengths)
+    with torch.no_grad():
+        found = graph(
+            magnitudes, batch.speaker, batch.speaker + 1, torch.zeros(1), torch.tensor([1])
+        )
+    torch.testing.assert_close(found, before.clamp(-1, 1), atol=1e-4, rtol=1e-3)
+
+
 def test_the_language_is_the_speakers_own_unless_named() -> None:
     model, batch = _model(languages=2), _batch([20, 31], [6, 9])
     for _ in model.steps(batch, 0):

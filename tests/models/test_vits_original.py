@@ -113,6 +113,24 @@ def test_pipers_defaults_are_the_medium_recipe() -> None:
     assert network["resblock_dilations"] == list(map(list, PIPER["resblock_dilation_sizes"]))
 
 
+def test_fine_tuning_starts_from_all_of_an_imported_network(tmp_path: Path) -> None:
+    """A run of the imported settings takes every weight; only discriminators may start anew."""
+    from safetensors.torch import save_file
+
+    from glottis.training.run import load_weights, read_recipe
+
+    imported = _loaded({"model": _weights()}, RECORD["settings"])
+    save_file(imported.state_dict(), tmp_path / "model.safetensors")
+    fresh = VITS(imported.config)
+    load_weights(fresh, tmp_path)
+    ours, theirs = fresh.state_dict(), imported.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    network = read_recipe("vits/finetune").network
+    given, _ = from_original({"model": _weights()}, RECORD["settings"])
+    for name in ("spline_minimum_bin", "spline_minimum_derivative", "power_floor"):
+        assert network[name] == given[name]
+
+
 def test_single_speaker_layout_has_no_embedding() -> None:
     weights = {k: v for k, v in _weights().items() if "cond" not in k and "emb_g" not in k}
     model = _loaded({"model": weights}, RECORD["settings"])
