@@ -104,6 +104,7 @@ class SPSS(nn.Module):
     mean: Tensor
     scale: Tensor
     global_variance: Tensor
+    log_variance: Tensor
     initialized: Tensor
 
     def __init__(self, config: Config) -> None:
@@ -141,6 +142,7 @@ class SPSS(nn.Module):
         self.register_buffer("mean", torch.zeros(static))
         self.register_buffer("scale", torch.ones(static))
         self.register_buffer("global_variance", torch.ones(static))
+        self.register_buffer("log_variance", torch.zeros(len(WINDOWS) * static))
         self.register_buffer("initialized", torch.tensor(False))
 
     @property
@@ -368,15 +370,9 @@ class SPSS(nn.Module):
         out = self.end(self.stack(self.start(held) * mask, mask)).float().transpose(1, 2)
         size = len(WINDOWS) * self.config.static
         mean, log_variance, voicing = out.split([size, size, 1], dim=2)
-        # Slopes vary less than their tracks: start near, and stay where banded solves are sound.
-        log_variance = (log_variance + self._usual).clamp(-9.0, 5.0)
+        # Begin at the spread of all speech, and stay where banded solves are sound.
+        log_variance = (log_variance + self.log_variance).clamp(-9.0, 5.0)
         return Predicted(mean, log_variance.exp(), voicing[:, :, 0])
-
-    @property
-    def _usual(self) -> Tensor:
-        """Log variances to begin with ``[windows * static]``: of tracks, slopes, curvatures."""
-        usual = torch.tensor([-0.5, -4.0, -4.0], device=self.mean.device)
-        return usual.repeat_interleave(self.config.static)
 
     def _values(self, batch: ParameterBatch) -> Tensor:
         """Static parameters ``[batch, frames, static]``."""
@@ -389,13 +385,19 @@ class SPSS(nn.Module):
 
     @torch.no_grad()
     def _standardise(self, batch: ParameterBatch) -> None:
-        """Take means, scales and variances within an utterance from this batch."""
+        """Take means, scales, variances and those within an utterance from this batch."""
         values = self._values(batch)
         inside = mask_from_lengths(batch.lengths, values.shape[1])[:, 0]
         real = values[inside]
         self.mean.copy_(real.mean(0))
         self.scale.copy_(real.std(0).clamp(min=1e-3))
-        self.global_variance.copy_(_variances(self._standardised(batch), batch.lengths).mean(0))
+        values = self._standardised(batch)
+        self.global_variance.copy_(_variances(values, batch.lengths).mean(0))
+        features = mlpg_windowed(values, WINDOWS)
+        # One frame from either end, where slopes would look beyond.
+        inner = inside & inside.roll(1, 1) & inside.roll(-1, 1)
+        inner[:, [0, -1]] = False
+        self.log_variance.copy_(features[inner].square().mean(0).clamp(min=1e-4).log())
         self.initialized.fill_(True)
 
 

@@ -86,7 +86,7 @@ class ParameterVoice:
         pitch: float = 1.0,
         timbre: float = 1.0,
     ) -> Array:
-        """As :meth:`stream`, in one piece and without looking ahead only so far."""
+        """As :meth:`stream`, in one piece, and looking ahead to the end."""
         pieces = self._parameters(mean, variance, voicing, pitch, None)
         made = stream(pieces, self.config, seed, timbre=timbre)
         return np.concatenate([*made, np.zeros(0, np.float32)])
