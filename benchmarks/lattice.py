@@ -20,7 +20,7 @@ from harness import Claim, compare, machine, record
 
 COMMAND = "python benchmarks/lattice.py"
 SIZES = ((32, 192, 200, 1000), (64, 192, 400, 2000))
-BLOCK = 128
+BLOCK = 256
 
 
 def example(

@@ -206,7 +206,7 @@ def _strip(groups: int, frames: int, turned: bool) -> Any:
                     score[group] = builder.fadd(widened, best)
                 while len(bits) > 1:
                     both = list(range(2 * bits[0].type.count))
-                    bits = [shuffle(*bits[k : k + 2], both) for k in range(0, len(bits), 2)]
+                    bits = [shuffle(bits[k], bits[k + 1], both) for k in range(0, len(bits), 2)]
                 word = ir.IntType(groups * LANES)
                 target = pointer(7, plus(moved_at, frame, moved_step), word)
                 builder.store(builder.bitcast(bits[0], word), target, align=1)
@@ -225,7 +225,7 @@ _wide_frame, _narrow_frame = _strip(GROUPS, 1, False), _strip(1, 1, False)
 
 @compiled
 def _advance_strips(  # type: ignore[no-untyped-def]
-    cells, low, width, first, count, tokens, frames, scores, entering, moved, column
+    cells, low, width, first, count, tokens, frames, scores, entering, moved, spare
 ):
     """The ``count`` frames from ``first`` on, ``cells[token - low, frame - first]``.
 
@@ -237,7 +237,10 @@ def _advance_strips(  # type: ignore[no-untyped-def]
     unusable = 0
     for i in range(count):
         entering[i] = -np.inf
-    if first == 0 and low == 0:
+    # A path enters from before the first token, and over the edge of the block before this one.
+    if low > 0:
+        entering[0] = scores[low - 1]
+    elif first == 0:
         entering[0] = 0.0
     done = 0
     while done < width:
@@ -248,7 +251,7 @@ def _advance_strips(  # type: ignore[no-untyped-def]
         begin = min(count, max(0, token - first) // LANES * LANES)
         end = max(begin, token + size + 1 + frames - tokens - first)
         end = min(count, begin + (end - begin + LANES - 1) // LANES * LANES)
-        whole = begin + (end - begin) // LANES * LANES if size >= LANES else begin
+        whole = begin + (end - begin) // LANES * LANES
         place = done * row
         for i in range(begin, whole, LANES):
             at, bit = place + i, (first + i) * bits_row + token // LANES
@@ -256,23 +259,33 @@ def _advance_strips(  # type: ignore[no-untyped-def]
                 unusable |= _wide(
                     flat, at, row, scores, token, entering, i, bits, bit, bits_row
                 )  # fmt: skip
+            elif size < LANES:
+                for k in range(size):
+                    for n in range(LANES):
+                        spare[k * LANES + n] = flat[at + k * row + n]
+                for k in range(size * LANES, LANES * LANES):
+                    spare[k] = 0.0
+                unusable |= _narrow(
+                    spare, 0, LANES, scores, token, entering, i, bits, bit, bits_row
+                )  # fmt: skip
             else:
                 unusable |= _narrow(
                     flat, at, row, scores, token, entering, i, bits, bit, bits_row
                 )  # fmt: skip
+        # What is left over, of frames or of tokens, goes through a copy.
         for i in range(whole, end):
             bit = (first + i) * bits_row + token // LANES
             for k in range(size):
-                column[k] = flat[place + k * row + i]
+                spare[k] = flat[place + k * row + i]
+            for k in range(size, LANES):
+                spare[k] = 0.0
             if size > LANES:
                 unusable |= _wide_frame(
-                    column, 0, row, scores, token, entering, i, bits, bit, bits_row
+                    spare, 0, row, scores, token, entering, i, bits, bit, bits_row
                 )  # fmt: skip
             else:
-                for k in range(size, LANES):
-                    column[k] = 0.0
                 unusable |= _narrow_frame(
-                    column, 0, row, scores, token, entering, i, bits, bit, bits_row
+                    spare, 0, row, scores, token, entering, i, bits, bit, bits_row
                 )  # fmt: skip
         # Nobody needs the score of the other cells, but they are inside the lengths.
         bad = np.int32(0)
@@ -282,7 +295,7 @@ def _advance_strips(  # type: ignore[no-untyped-def]
                 bad += np.int32(not (flat[i] < np.inf))
             for i in range(np.uintp(start + end), np.uintp(start + count)):
                 bad += np.int32(not (flat[i] < np.inf))
-        unusable |= np.int64(bad)
+        unusable |= int(bad)
         done += size
     return unusable
 
@@ -304,7 +317,7 @@ class _Strips:
         self.scores = np.empty(padded)
         self.entering = np.empty(frames)
         self.moved = np.empty((frames, padded // LANES), dtype=np.uint8)
-        self.column = np.empty(GROUPS * LANES, dtype=kind)
+        self.spare = np.empty(max(GROUPS, LANES) * LANES, dtype=kind)
 
     def search(
         self,
@@ -319,13 +332,13 @@ class _Strips:
         and ``frames`` is not looked at.
         """
         self.scores[:] = -np.inf
-        done = unusable = 0
+        done = 0
+        unusable = False
         for low, cells in blocks:
             width, count = min(len(cells), tokens - low), min(cells.shape[1], frames - done)
             sizes = low, width, done, count, tokens, frames
-            unusable |= _advance_strips(
-                cells, *sizes, self.scores, self.entering, self.moved, self.column
-            )
+            scratch = self.scores, self.entering, self.moved, self.spare
+            unusable |= bool(_advance_strips(cells, *sizes, *scratch))
             done += count
         best = np.nan if unusable else float(self.scores[tokens - 1])
         if best > -np.inf:

@@ -147,14 +147,15 @@ class GaussianLattice(Distribution):
                 validate_args=False,
             )
             centre, of_token, left = one._of_tokens(dtype)
+            of_frame, right = one._of_frames(value[item : item + 1, :, :frames].to(dtype) - centre)
             for first in range(0, frames, size):
                 last = min(first + size, frames)
                 low, high = max(0, tokens - frames + first) // 8 * 8, min(last, tokens)
-                of_frame, right = one._of_frames(
-                    value[item : item + 1, :, first:last].to(dtype) - centre
+                here = slice(first, last)
+                cells = torch.baddbmm(
+                    of_token[:, low:high, None], left[:, low:high], right[:, :, here]
                 )
-                cells = torch.baddbmm(of_token[:, low:high, None], left[:, low:high], right)
-                yield low, (cells if of_frame is None else cells.add_(of_frame))[0].T
+                yield low, (cells if of_frame is None else cells.add_(of_frame[:, :, here]))[0].T
 
     def _dtype(self, value: Tensor) -> torch.dtype:
         """float64 when anything is, else float32."""
@@ -182,12 +183,14 @@ class GaussianLattice(Distribution):
         normaliser = mean.shape[1] * math.log(2 * math.pi)
         if self._log_scale is None:
             own = -0.5 * (mean.square().sum(1) + normaliser)
-            return centre, own, mean.transpose(1, 2)
+            return centre, own, mean.transpose(1, 2).contiguous()
         log_scale = self._log_scale.to(dtype)
         precision = (-2 * log_scale).exp()
         weighted = mean * precision
         of_token = -0.5 * ((mean * weighted + 2 * log_scale).sum(1) + normaliser)
-        return centre, of_token, torch.cat([precision, weighted], dim=1).transpose(1, 2)
+        # Laid out by rows: the product takes a seventh longer to read it the other way.
+        left = torch.cat([precision.transpose(1, 2), weighted.transpose(1, 2)], dim=2)
+        return centre, of_token, left
 
     def _of_frames(self, value: Tensor) -> tuple[Tensor | None, Tensor]:
         """For unit variance the frame's own term ``[batch, 1, frames]``, and the right factor."""
