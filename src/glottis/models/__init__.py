@@ -21,6 +21,7 @@ from glottis.errors import InputError
 
 MODELS = {
     "glow_tts": ("glottis.models.glow_tts", "GlowTTS"),
+    "tacotron2": ("glottis.models.tacotron2", "Tacotron2"),
     "vocos": ("glottis.models.vocos", "Vocos"),
     "wavenet": ("glottis.models.wavenet", "WaveNet"),
 }
