@@ -79,6 +79,12 @@ def export_voice(
             f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel settings "
             f"{decoder_facts['mel']}, {run} with {facts['mel']}"
         )
+    for folder, model, what in ((run, acoustic, facts), (vocoder, decoder, decoder_facts)):
+        if not hasattr(model, "export_graph"):
+            raise InputError(
+                f"{folder} holds {what['model']}, whose steps wait for one another: it has no "
+                "graph that a voice file could hold"
+            )
     speakers = facts["speakers"]
     several = len(speakers) > 1
     graph = voice_graph(acoustic, decoder)

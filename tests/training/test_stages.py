@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from glottis.config import build
 from glottis.corpus import Prepared, load_audio, load_mel
 from glottis.errors import InputError
+from glottis.export import export_voice
 from glottis.training import predicted
 from glottis.training.predicted import write_predicted
 from glottis.training.run import list_stages, read_recipe, read_values, train
@@ -122,6 +123,8 @@ def test_one_command_runs_every_stage_and_goes_on_where_it_stopped(
     assert len(changed) >= 16
     with pytest.raises(InputError, match="predicts no log-mels"):
         write_predicted(out / "vocoder", [data], tmp_path / "no")
+    with pytest.raises(InputError, match="tacotron2.*no graph"):
+        export_voice(out / "features", tmp_path / "v.onnx", vocoder=out / "vocoder")
 
 
 def test_bad_stages_are_named(recipe: Path, data: Path, tmp_path: Path) -> None:
