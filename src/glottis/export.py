@@ -99,6 +99,7 @@ def export_voice(
             raise InputError(f"{run} speaks by itself: leave --vocoder out")
         return _export_parameters(acoustic, facts, out, weights, name, license)
     decoder = None
+    _must_have_graph(run, acoustic, facts)
     if getattr(acoustic, "end_to_end", False):
         if vocoder is not None:
             raise InputError(f"{run} makes audio by itself: leave --vocoder {vocoder} out")
@@ -106,6 +107,7 @@ def export_voice(
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")
     else:
         decoder, decoder_facts = load_run(vocoder)
+        _must_have_graph(vocoder, decoder, decoder_facts)
         if facts["mel"] != decoder_facts["mel"]:
             raise InputError(
                 f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel "
@@ -126,6 +128,14 @@ def export_voice(
             beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return out
+
+
+def _must_have_graph(run: Path, model: nn.Module, facts: dict[str, Any]) -> None:
+    if not hasattr(model, "export_graph"):
+        raise InputError(
+            f"{run} holds {facts['model']}, whose steps wait for one another: it has no graph that "
+            "a voice file could hold"
+        )
 
 
 def _export_parameters(

@@ -27,6 +27,7 @@ MODELS = {
     "hifi_gan": ("glottis.models.hifi_gan", "HiFiGAN"),
     "spss": ("glottis.models.spss", "SPSS"),
     "vits": ("glottis.models.vits", "VITS"),
+    "tacotron2": ("glottis.models.tacotron2", "Tacotron2"),
     "vocos": ("glottis.models.vocos", "Vocos"),
     "wavenet": ("glottis.models.wavenet", "WaveNet"),
 }

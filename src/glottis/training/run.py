@@ -40,6 +40,22 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         InputError: no such recipe (the shipped ones are listed), a YAML error with its line, or an
             unknown key.
     """
+    values = read_values(name)
+    if "stages" in values:
+        raise InputError(f"recipe {name} has several stages; train it as a whole")
+    words = [
+        word if word.startswith(("network.", "training.", "model=")) else f"training.{word}"
+        for word in overrides
+    ]
+    return build(Recipe, override(values, words), f"recipe {name}")
+
+
+def read_values(name: str) -> dict[str, Any]:
+    """A shipped recipe or a YAML file as plain values.
+
+    Raises:
+        InputError: no such recipe (the shipped ones are listed), or a YAML error with its line.
+    """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
@@ -49,8 +65,9 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         root = resources.files("glottis.recipes")
         shipped = root.joinpath(f"{name}.yaml")
         if not shipped.is_file():
+            known = ", ".join([*list_stages(), *list_recipes()])
             raise InputError(
-                f"there is no recipe {name!r}. Shipped recipes: {', '.join(list_recipes())}; "
+                f"there is no recipe {name!r}. Shipped recipes: {known}; "
                 "or give the path of a .yaml file"
             )
         text = shipped.read_text(encoding="utf-8")
@@ -58,11 +75,13 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {error}") from error
-    words = [
-        word if word.startswith(("network.", "training.", "model=")) else f"training.{word}"
-        for word in overrides
-    ]
-    return build(Recipe, override(values or {}, words), f"recipe {name}")
+    return values or {}
+
+
+def list_stages() -> list[str]:
+    """Names of the shipped recipes of several stages, sorted."""
+    root = Path(str(resources.files("glottis.recipes")))
+    return sorted(path.stem for path in root.glob("*.yaml"))
 
 
 def list_recipes() -> list[str]:
@@ -91,8 +110,13 @@ def train(
     Raises:
         InputError: a wrong recipe, key or folder, or a run folder of another network.
     """
-    settings = read_recipe(recipe, overrides)
     folder = out or Path("runs") / Path(recipe).with_suffix("")
+    values = read_values(recipe)
+    if "stages" in values:
+        from glottis.training.stages import run_stages
+
+        return run_stages(values, recipe, data, overrides, folder)
+    settings = read_recipe(recipe, overrides)
     return run(settings, list(data), folder)
 
 

@@ -1,0 +1,624 @@
+"""Tacotron 2: log-mels one step after another, each looking at the text by attention.
+
+Sources: Shen et al. 2018, "Natural TTS Synthesis by Conditioning WaveNet on Mel Spectrogram
+Predictions"; attention: Chorowski et al. 2015 (location-sensitive), Zhang, Ling & Dai 2018
+(forward); guided attention: Tachibana, Uenoyama & Aihara 2018, eq. 6. The sizes and the order of
+the layers are those of NVIDIA's implementation, whose checkpoints :meth:`Tacotron2.from_original`
+reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glottis.audio.mel import MelConfig
+from glottis.blocks.blanks import drop_blanks
+from glottis.blocks.lengths import mask_from_lengths
+from glottis.corpus.batches import UtteranceBatch
+from glottis.errors import InputError
+from glottis.kernels import mas
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes in channels. ``symbols`` and ``speakers`` are counts; one speaker has no embedding.
+
+    ``reduction`` frames are predicted at each step, from the last frame of the step before.
+    ``attention`` is ``location`` or ``forward``, which can only stay or move on by one symbol.
+    ``guided_weight`` draws attention to the diagonal, with spread ``guided_spread``; 0 for none.
+    ``stop_weight`` counts the one step of an utterance that is its last so many times.
+
+    Length is bounded: an utterance of ``n`` symbols gets at most ``50 + frames_per_symbol * n``
+    frames; one that reaches them is reported as never stopping.
+    """
+
+    blanks: bool = False
+    symbols: int = 256
+    speakers: int = 1
+    speaker_channels: int = 64
+    channels: int = 512
+    encoder_layers: int = 3
+    encoder_kernel: int = 5
+    attention: Literal["location", "forward"] = "location"
+    attention_channels: int = 128
+    location_filters: int = 32
+    location_kernel: int = 31
+    attention_state: int = 1024
+    decoder_state: int = 1024
+    state_dropout: float = 0.1
+    prenet_channels: int = 256
+    prenet_dropout: float = 0.5
+    postnet_channels: int = 512
+    postnet_layers: int = 5
+    postnet_kernel: int = 5
+    dropout: float = 0.5
+    reduction: int = 1
+    stop_weight: float = 5.0
+    stop_threshold: float = 0.5
+    guided_weight: float = 0.0
+    guided_spread: float = 0.4
+    frames_per_symbol: float = 20.0
+    mel: MelConfig = field(default_factory=MelConfig)
+
+    def __post_init__(self) -> None:
+        if self.reduction < 1:
+            raise InputError(f"reduction must be at least 1 frame a step, not {self.reduction}")
+        if self.channels % 2 or not self.location_kernel % 2:
+            raise InputError("channels must be even and location_kernel odd")
+
+
+class Failure(NamedTuple):
+    """What went wrong with symbols ``first`` to ``last`` (inclusive) of an utterance.
+
+    ``kind``: ``never stops`` (the bound of the length was reached), ``skips`` (symbols that were
+    hardly looked at) or ``repeats`` (attention went back to symbols it had left).
+    """
+
+    kind: Literal["never stops", "skips", "repeats"]
+    first: int
+    last: int
+
+
+class Spoken(NamedTuple):
+    """``mel`` ``[batch, mels, frames]``, ``lengths`` int64 ``[batch]``; ``attention``
+    ``[batch, text, steps]`` over the symbols that the model reads; ``failures`` of each item."""
+
+    mel: Tensor
+    lengths: Tensor
+    attention: Tensor
+    failures: list[list[Failure]]
+
+
+class Predicted(NamedTuple):
+    """``before`` and ``after`` the post-net ``[batch, mels, frames]``, ``stop`` logits
+    ``[batch, steps]``, ``attention`` ``[batch, text, steps]``."""
+
+    before: Tensor
+    after: Tensor
+    stop: Tensor
+    attention: Tensor
+
+
+class Convolution(nn.Module):
+    """Convolution and batch normalisation: ``[batch, channels, time]``, the same time."""
+
+    def __init__(self, channels: int, out: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, out, kernel, padding=kernel // 2)
+        self.norm = nn.BatchNorm1d(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class Encoder(nn.Module):
+    """Symbols to memory: ``text`` int64 ``[batch, text]`` -> ``[batch, text, channels]``."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        channels = config.channels
+        self.embed = nn.Embedding(config.symbols, channels)
+        bound = math.sqrt(6.0 / (config.symbols + channels))
+        nn.init.uniform_(self.embed.weight, -bound, bound)
+        self.convolutions = nn.ModuleList(
+            Convolution(channels, channels, config.encoder_kernel)
+            for _ in range(config.encoder_layers)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.lstm = nn.LSTM(channels, channels // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, text: Tensor, lengths: Tensor) -> Tensor:
+        mask = mask_from_lengths(lengths, text.shape[1])
+        x = self.embed(text).transpose(1, 2) * mask
+        for convolution in self.convolutions:
+            x = self.dropout(torch.relu(convolution(x))) * mask
+        packed = nn.utils.rnn.pack_padded_sequence(
+            x.transpose(1, 2), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        memory, _ = nn.utils.rnn.pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, total_length=text.shape[1]
+        )
+        return memory
+
+
+class Prenet(nn.Module):
+    """Two layers whose dropout is never turned off: without it attention does not form, and at
+    synthesis it is the only source of variety. ``[..., mels] -> [..., channels]``."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        sizes = (config.mel.mels, config.prenet_channels, config.prenet_channels)
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(sizes)
+        )
+        self.dropout = config.prenet_dropout
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+            if self.dropout:
+                # torch's dropout takes no generator.
+                kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.dropout
+                x = x * kept / (1 - self.dropout)
+        return x
+
+
+class Attention(nn.Module):
+    """Where to look next, from what is sought and from where it was looked already."""
+
+    def __init__(self, config: Config, memory: int) -> None:
+        super().__init__()
+        self.forward_only = config.attention == "forward"
+        size = config.attention_channels
+        self.query = nn.Linear(config.attention_state, size, bias=False)
+        self.memory = nn.Linear(memory, size, bias=False)
+        self.location = nn.Conv1d(
+            2,
+            config.location_filters,
+            config.location_kernel,
+            padding=config.location_kernel // 2,
+            bias=False,
+        )
+        self.location_out = nn.Linear(config.location_filters, size, bias=False)
+        self.score = nn.Linear(size, 1, bias=False)
+
+    def forward(
+        self, state: Tensor, keys: Tensor, mask: Tensor, weights: Tensor, total: Tensor
+    ) -> Tensor:
+        """``state`` ``[batch, attention_state]``, ``keys`` ``[batch, text, attention_channels]``,
+        ``mask`` bool and the last and summed ``weights`` ``[batch, text]`` -> new weights."""
+        before = self.location(torch.stack([weights, total], dim=1)).transpose(1, 2)
+        energy = torch.tanh(self.query(state).unsqueeze(1) + self.location_out(before) + keys)
+        scores = self.score(energy).squeeze(2).float().masked_fill(~mask, -math.inf)
+        new = torch.softmax(scores, dim=1)
+        if self.forward_only:
+            # Only stay or go on by one; the tiny constant keeps what softmax rounds to zero alive.
+            reached = weights + F.pad(weights, (1, -1))
+            new = (reached + 1e-8) * new
+            new = new / new.sum(1, keepdim=True)
+        return new
+
+
+class State(NamedTuple):
+    """What the decoder remembers between steps; ``[batch, ...]`` each."""
+
+    hidden: Tensor
+    cell: Tensor
+    context: Tensor
+    weights: Tensor
+    total: Tensor
+
+
+class Decoder(nn.Module):
+    """Memory and previous frames to frames; the attention's cell steps, the rest follows at once.
+
+    The second recurrent layer hears the first and the context, but neither hears it, so while a
+    teacher gives the frames it runs over whole utterances.
+    """
+
+    def __init__(self, config: Config, memory: int) -> None:
+        super().__init__()
+        self.config = config
+        self.prenet = Prenet(config)
+        self.cell = nn.LSTMCell(config.prenet_channels + memory, config.attention_state)
+        self.attention = Attention(config, memory)
+        self.lstm = nn.LSTM(config.attention_state + memory, config.decoder_state)
+        self.frames = nn.Linear(config.decoder_state + memory, config.mel.mels * config.reduction)
+        self.stop = nn.Linear(config.decoder_state + memory, 1)
+        self.dropout = nn.Dropout(config.state_dropout)
+
+    def begin(self, memory: Tensor) -> State:
+        """The state before the first step."""
+        batch, text, channels = memory.shape
+        state = memory.new_zeros(batch, self.config.attention_state)
+        weights = memory.new_zeros(batch, text, dtype=torch.float32)
+        if self.config.attention == "forward":
+            weights[:, 0] = 1.0
+        return State(
+            state, state, memory.new_zeros(batch, channels), weights, torch.zeros_like(weights)
+        )
+
+    def step(
+        self, projected: Tensor, memory: Tensor, keys: Tensor, mask: Tensor, s: State
+    ) -> State:
+        """One step of the attention. ``projected``: the pre-net's share of the cell's gates."""
+        size = self.config.prenet_channels
+        gates = (
+            projected
+            + F.linear(s.context, self.cell.weight_ih[:, size:])
+            + F.linear(s.hidden, self.cell.weight_hh)
+        )
+        enter, keep, new, out = gates.chunk(4, dim=1)
+        cell = torch.sigmoid(keep) * s.cell + torch.sigmoid(enter) * torch.tanh(new)
+        hidden = self.dropout(torch.sigmoid(out) * torch.tanh(cell))
+        weights = self.attention(hidden, keys, mask, s.weights, s.total)
+        context = torch.bmm(weights.unsqueeze(1).to(memory.dtype), memory).squeeze(1)
+        return State(hidden, cell, context, weights, s.total + weights)
+
+    def project(self, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Previous frames ``[..., mels]`` -> their share of the cell's gates."""
+        size = self.config.prenet_channels
+        bias = self.cell.bias_ih + self.cell.bias_hh
+        return F.linear(self.prenet(frames, generator), self.cell.weight_ih[:, :size], bias)
+
+    def forward(
+        self, memory: Tensor, mask: Tensor, mel: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Teacher forcing: frames ``[batch, mels, frames]`` (a multiple of the reduction), stop
+        logits ``[batch, steps]`` and attention ``[batch, text, steps]``."""
+        reduction = self.config.reduction
+        last = mel[..., reduction - 1 :: reduction].permute(2, 0, 1)
+        projected = self.project(F.pad(last, (0, 0, 0, 0, 1, -1)), generator)
+        keys, state = self.attention.memory(memory), self.begin(memory)
+        heard, looked = [], []
+        for each in projected:
+            state = self.step(each, memory, keys, mask, state)
+            heard.append(torch.cat([state.hidden, state.context], dim=1))
+            looked.append(state.weights)
+        frames, stop, _ = self.finish(torch.stack(heard), None)
+        return frames, stop, torch.stack(looked, dim=2)
+
+    def finish(
+        self, heard: Tensor, before: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Steps ``[steps, batch, attention_state + memory]`` to frames and stop logits."""
+        steps, batch, _ = heard.shape
+        state, after = self.lstm(heard, before)
+        memory = heard[..., self.config.attention_state :]
+        both = torch.cat([self.dropout(state), memory], dim=2)
+        frames = self.frames(both).view(steps, batch, self.config.reduction, -1)
+        frames = frames.permute(1, 3, 0, 2).flatten(2).float()
+        return frames, self.stop(both).squeeze(2).transpose(0, 1).float(), after
+
+
+class Tacotron2(nn.Module):
+    """Text to log-mels, with the attention that tells where each came from."""
+
+    batches = "utterances"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.speakers = (
+            nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
+        )
+        memory = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
+        self.decoder = Decoder(config, memory)
+        sizes = [config.mel.mels, *[config.postnet_channels] * (config.postnet_layers - 1)]
+        self.postnet = nn.ModuleList(
+            Convolution(a, b, config.postnet_kernel)
+            for a, b in zip(sizes, [*sizes[1:], config.mel.mels], strict=True)
+        )
+
+    def optimized(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters that the loss of :meth:`steps` trains."""
+        return {"features": list(self.parameters())}
+
+    # Learning ----------------------------------------------------------------------------------
+
+    def predict(
+        self, batch: UtteranceBatch, generator: torch.Generator | None = None
+    ) -> tuple[Predicted, Tensor, Tensor]:
+        """Every frame given the recording's frames before it, and the lengths of texts and steps.
+
+        Padding takes no part, whatever it holds.
+        """
+        memory, lengths = self._remember(batch.text, batch.text_lengths, batch.speaker)
+        mask = mask_from_lengths(lengths, memory.shape[1]).squeeze(1)
+        reduction = self.config.reduction
+        steps = -(-batch.mel_lengths // reduction)
+        longest = int(steps.max()) * reduction
+        inside = mask_from_lengths(batch.mel_lengths, longest)
+        mel = F.pad(batch.mel[..., :longest], (0, max(0, longest - batch.mel.shape[2])))
+        mel = torch.where(inside, mel, math.log(self.config.mel.floor))
+        before, stop, attention = self.decoder(memory, mask, mel, generator)
+        # Steps after an item's end would be heard by the post-net's neighbours of real ones.
+        real = mask_from_lengths(steps * reduction, longest)
+        before = before * real
+        frames = batch.mel.shape[2]
+        after = self._refine(before, real)
+        found = Predicted(before[..., :frames], after[..., :frames], stop, attention)
+        return found, lengths, steps
+
+    def steps(
+        self, batch: UtteranceBatch, step: int
+    ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """One loss: squared errors before and after the post-net, and the stop's cross-entropy."""
+        yield "features", *self._losses(batch)
+
+    @torch.no_grad()
+    def validate(self, batch: UtteranceBatch) -> dict[str, Tensor]:
+        """Held-out errors under teacher forcing, and how focused attention is."""
+        loss, logs = self._losses(batch)
+        return {"loss": loss, **logs}
+
+    def _losses(self, batch: UtteranceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
+        found, text_lengths, steps = self.predict(batch)
+        inside = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
+        count = inside.sum() * config.mel.mels
+        mel = torch.where(inside, batch.mel, 0.0)
+        errors = [
+            (torch.where(inside, each, 0.0) - mel).square().sum() / count
+            for each in (found.before, found.after)
+        ]
+        within = mask_from_lengths(steps, found.stop.shape[1]).squeeze(1)
+        last = torch.arange(found.stop.shape[1], device=steps.device) == steps[:, None] - 1
+        weight = torch.full((), config.stop_weight, device=found.stop.device)
+        stop = F.binary_cross_entropy_with_logits(
+            found.stop, last.float(), pos_weight=weight, reduction="none"
+        )
+        stop = (stop * within).sum() / within.sum()
+        focus = (found.attention.amax(1) * within).sum() / within.sum()
+        logs = {"before": errors[0], "after": errors[1], "stop": stop, "focus": focus.detach()}
+        loss = errors[0] + errors[1] + stop
+        if config.guided_weight:
+            logs["guided"] = guided(found.attention, text_lengths, steps, config.guided_spread)
+            loss = loss + config.guided_weight * logs["guided"]
+        return loss, logs
+
+    @torch.no_grad()
+    def align(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:
+        """Durations int64 ``[batch, text]`` in frames, by monotonic search along the attention,
+        and the lengths of the texts that the model reads (for FastSpeech and its kin)."""
+        found, text_lengths, _ = self.predict(batch)
+        frames = found.attention.repeat_interleave(self.config.reduction, dim=2)
+        return mas(frames.clamp_min(1e-8).log(), text_lengths, batch.mel_lengths), text_lengths
+
+    # Speaking ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def synthesize(
+        self,
+        text: Tensor,
+        text_lengths: Tensor,
+        speaker: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Spoken:
+        """Log-mels of texts, until the stop token or the bound of :class:`Config`.
+
+        Args:
+            text: int64 ``[batch, text]``; ``text_lengths`` int64 ``[batch]``.
+            speaker: int64 ``[batch]``, needed when the model knows several.
+            generator: source of the pre-net's dropout.
+        """
+        config, reduction = self.config, self.config.reduction
+        memory, lengths = self._remember(text, text_lengths, speaker)
+        mask = mask_from_lengths(lengths, memory.shape[1]).squeeze(1)
+        bounds = ((50 + config.frames_per_symbol * lengths) / reduction).long()
+        keys, state = self.decoder.attention.memory(memory), self.decoder.begin(memory)
+        frame = memory.new_zeros(len(text), config.mel.mels)
+        carried, made, looked = None, [], []
+        steps = torch.zeros_like(lengths)
+        stopped = torch.zeros_like(lengths, dtype=torch.bool)
+        while bool((~stopped & (steps < bounds)).any()):
+            projected = self.decoder.project(frame, generator)
+            state = self.decoder.step(projected, memory, keys, mask, state)
+            heard = torch.cat([state.hidden, state.context], dim=1)[None]
+            frames, stop, carried = self.decoder.finish(heard, carried)
+            made.append(frames)
+            looked.append(state.weights)
+            steps += ~stopped & (steps < bounds)
+            stopped = stopped | (torch.sigmoid(stop[:, 0]) > config.stop_threshold)
+            frame = frames[..., -1].to(memory.dtype)
+        real = mask_from_lengths(steps * reduction)
+        mel = self._refine(torch.cat(made, dim=2) * real, real)
+        attention = torch.stack(looked, dim=2)
+        failures = [
+            find_failures(attention[i, : lengths[i], : steps[i]], bool(stopped[i]))
+            for i in range(len(text))
+        ]
+        return Spoken(mel, steps * reduction, attention, failures)
+
+    def _remember(
+        self, text: Tensor, lengths: Tensor, speaker: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if not self.config.blanks:
+            text, lengths = drop_blanks(text, lengths)
+        memory = self.encoder(text, lengths)
+        if self.speakers is not None:
+            if speaker is None:
+                raise ValueError(
+                    f"this model knows {self.config.speakers} speakers: name one of them"
+                )
+            given = self.speakers(speaker)[:, None].expand(-1, memory.shape[1], -1)
+            memory = torch.cat([memory, given.to(memory.dtype)], dim=2)
+        return memory, lengths
+
+    def _refine(self, mel: Tensor, inside: Tensor) -> Tensor:
+        x = mel
+        for i, convolution in enumerate(self.postnet):
+            x = convolution(x * inside)
+            x = torch.tanh(x) if i + 1 < len(self.postnet) else x
+            x = F.dropout(x, self.config.dropout, self.training)
+        return (mel + x.float()) * inside
+
+    @torch.no_grad()
+    def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
+        """The first utterance: its mel, the mel under teacher forcing, a free one, attention."""
+        one = replace(
+            batch,
+            names=batch.names[:1],
+            text=batch.text[:1, : batch.text_lengths[0]],
+            text_lengths=batch.text_lengths[:1],
+            mel=batch.mel[:1, :, : batch.mel_lengths[0]],
+            mel_lengths=batch.mel_lengths[:1],
+            speaker=batch.speaker[:1],
+        )
+        found, _, _ = self.predict(one)
+        spoken = self.synthesize(one.text, one.text_lengths, one.speaker)
+        return {
+            "alignment": found.attention[0],
+            "mel_recording": one.mel[0],
+            "mel_forced": found.after[0],
+            "mel_free": spoken.mel[0],
+        }
+
+    # NVIDIA's checkpoints ------------------------------------------------------------------------
+
+    @classmethod
+    def from_original(cls, checkpoint: Path, mel: MelConfig | None = None) -> Tacotron2:
+        """A checkpoint of NVIDIA/tacotron2; its sizes are read off its weights.
+
+        Its symbols are its own (English characters), so the ids that it takes are, too.
+
+        Raises:
+            InputError: a file that cannot be read or does not hold that network.
+        """
+        try:
+            stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            state = {
+                k.removeprefix("module."): v for k, v in stored.get("state_dict", stored).items()
+            }
+        except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+            raise InputError(f"cannot read checkpoint {checkpoint}: {error}") from error
+        try:
+            weights = _original_weights(state)
+            model = cls(_original_config(state, mel or MelConfig()))
+            model.load_state_dict(weights)
+        except (RuntimeError, KeyError) as error:
+            raise InputError(f"{checkpoint} does not hold NVIDIA's Tacotron 2: {error}") from error
+        return model.eval()
+
+
+def guided(attention: Tensor, text_lengths: Tensor, steps: Tensor, spread: float) -> Tensor:
+    """How much attention ``[batch, text, steps]`` lies off the diagonal, a scalar in [0, 1).
+
+    ``1 - exp(-(n / N - t / T)^2 / (2 g^2))`` weighs each cell (Tachibana et al. 2018, eq. 6).
+    """
+    text = torch.arange(attention.shape[1], device=attention.device) / text_lengths[:, None]
+    time = torch.arange(attention.shape[2], device=attention.device) / steps[:, None]
+    distance = text[:, :, None] - time[:, None, :]
+    weight = 1 - torch.exp(-distance.square() / (2 * spread**2))
+    inside = (text < 1)[:, :, None] & (time < 1)[:, None, :]
+    return (attention * weight * inside).sum() / steps.sum()
+
+
+def find_failures(
+    attention: Tensor, stopped: bool, *, patience: int = 3, least: float = 0.3
+) -> list[Failure]:
+    """What attention ``[text, steps]`` of one utterance says about how it was spoken.
+
+    A symbol is covered by the sum of what it was given over time, in steps. ``skips``: ``patience``
+    or more neighbours (or any number that reaches the end of the text) with less than ``least``
+    each; ``repeats``: the place of attention falls back by ``patience`` or more; ``never stops``:
+    from where it last stood to the end of the text.
+    """
+    symbols, found = len(attention), []
+    places = attention.argmax(0).tolist()
+    if not stopped:
+        found.append(Failure("never stops", places[-1] if places else 0, symbols - 1))
+    missed = [*(attention.sum(1) < least).tolist(), False]
+    first = 0
+    for symbol, miss in enumerate(missed):
+        if miss:
+            continue
+        at_end = symbol == symbols and first < symbols
+        if symbol - first >= patience or (at_end and stopped):
+            found.append(Failure("skips", first, min(symbol, symbols) - 1))
+        first = symbol + 1
+    furthest, back = 0, None
+    for place in [*places, symbols + patience]:
+        if place <= furthest - patience:
+            back = place if back is None else min(back, place)
+        elif back is not None and place >= furthest:
+            found.append(Failure("repeats", back, furthest))
+            back = None
+        furthest = max(furthest, min(place, symbols - 1))
+    return found
+
+
+def _original_config(state: dict[str, Tensor], mel: MelConfig) -> Config:
+    """NVIDIA's sizes, from the shapes of its weights."""
+    symbols, channels = state["embedding.weight"].shape
+    location = state["decoder.attention_layer.location_layer.location_conv.conv.weight"]
+    mels = state["decoder.prenet.layers.0.linear_layer.weight"].shape[1]
+    frames = state["decoder.linear_projection.linear_layer.weight"].shape[0]
+    if mels != frames:
+        raise InputError("checkpoints with more than one frame a step have no counterpart here")
+    return Config(
+        blanks=True,
+        symbols=symbols,
+        channels=channels,
+        encoder_layers=sum(k.endswith("conv.bias") and k.startswith("encoder") for k in state),
+        encoder_kernel=state["encoder.convolutions.0.0.conv.weight"].shape[2],
+        attention_channels=state["decoder.attention_layer.query_layer.linear_layer.weight"].shape[
+            0
+        ],
+        location_filters=location.shape[0],
+        location_kernel=location.shape[2],
+        attention_state=state["decoder.attention_rnn.weight_hh"].shape[1],
+        decoder_state=state["decoder.decoder_rnn.weight_hh"].shape[1],
+        prenet_channels=state["decoder.prenet.layers.0.linear_layer.weight"].shape[0],
+        postnet_channels=state["postnet.convolutions.0.0.conv.weight"].shape[0],
+        postnet_layers=sum(k.endswith("conv.bias") and k.startswith("postnet") for k in state),
+        postnet_kernel=state["postnet.convolutions.0.0.conv.weight"].shape[2],
+        mel=replace(mel, mels=mels),
+    )
+
+
+def _original_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """NVIDIA's state under our names."""
+    parts = {
+        "embedding.weight": "encoder.embed.weight",
+        "decoder.attention_rnn.": "decoder.cell.",
+        "decoder.attention_layer.query_layer.linear_layer.": "decoder.attention.query.",
+        "decoder.attention_layer.memory_layer.linear_layer.": "decoder.attention.memory.",
+        "decoder.attention_layer.v.linear_layer.": "decoder.attention.score.",
+        "decoder.attention_layer.location_layer.location_conv.conv.": "decoder.attention.location.",
+        "decoder.attention_layer.location_layer.location_dense.linear_layer.": (
+            "decoder.attention.location_out."
+        ),
+        "decoder.linear_projection.linear_layer.": "decoder.frames.",
+        "decoder.gate_layer.linear_layer.": "decoder.stop.",
+    }
+    found = {}
+    for name, value in state.items():
+        ours = name
+        for theirs, own in parts.items():
+            ours = own + ours.removeprefix(theirs) if ours.startswith(theirs) else ours
+        if name.startswith("decoder.decoder_rnn."):
+            ours = f"decoder.lstm.{name.rsplit('.', 1)[1]}_l0"
+        if name.startswith("decoder.prenet."):
+            ours = name.replace(".linear_layer", "")
+        if name.startswith(("encoder.convolutions.", "postnet.convolutions.")):
+            # A pair of a convolution (0) and its normalisation (1).
+            place, rest = name.split(".", 3)[2:]
+            kind = rest.removeprefix("0.") if rest.startswith("0.") else f"norm.{rest[2:]}"
+            stem = "encoder.convolutions" if name.startswith("encoder") else "postnet"
+            ours = f"{stem}.{place}.{kind}"
+        found[ours] = value
+    return found

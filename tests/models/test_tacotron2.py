@@ -1,0 +1,255 @@
+"""Tacotron 2: padding takes no part, one step after another equals all at once, failures show."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from glottis.audio.mel import MelConfig
+from glottis.corpus.batches import UtteranceBatch
+from glottis.errors import InputError
+from glottis.models.tacotron2 import Config, Failure, Tacotron2, find_failures, guided
+
+MEL = MelConfig(mels=6)
+SMALL = {
+    "symbols": 40,
+    "channels": 16,
+    "encoder_layers": 2,
+    "attention_channels": 8,
+    "location_filters": 4,
+    "location_kernel": 5,
+    "attention_state": 16,
+    "decoder_state": 12,
+    "prenet_channels": 8,
+    "postnet_channels": 8,
+    "postnet_layers": 3,
+    "speaker_channels": 4,
+    "mel": MEL,
+}
+
+
+def _model(**changes: object) -> Tacotron2:
+    torch.manual_seed(0)
+    model = Tacotron2(Config(**{**SMALL, **changes}))  # type: ignore[arg-type]
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.running_mean.normal_(0, 0.3)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    return model.eval()
+
+
+def _batch(frames: list[int], symbols: list[int], fill: float = 0.0) -> UtteranceBatch:
+    generator = torch.Generator().manual_seed(1)
+    text = torch.zeros(len(symbols), max(symbols), dtype=torch.long)
+    mel = torch.full((len(frames), MEL.mels, max(frames)), fill)
+    for i, (length, count) in enumerate(zip(frames, symbols, strict=True)):
+        text[i, :count] = torch.randint(1, 40, (count,), generator=generator)
+        mel[i, :, :length] = torch.randn(MEL.mels, length, generator=generator) - 5
+    names = [f"u{i}" for i in range(len(frames))]
+    speaker = torch.arange(len(frames)) % 2
+    return UtteranceBatch(names, text, torch.tensor(symbols), mel, torch.tensor(frames), speaker)
+
+
+@pytest.mark.parametrize("reduction", [1, 3])
+@pytest.mark.parametrize("attention", ["location", "forward"])
+@pytest.mark.parametrize("speakers", [1, 2])
+def test_an_utterance_does_not_depend_on_its_batch(
+    reduction: int, attention: str, speakers: int
+) -> None:
+    changes = {"reduction": reduction, "attention": attention, "speakers": speakers}
+    model = _model(prenet_dropout=0.0, **changes)
+    batch = _batch([20, 31, 14], [6, 9, 4], fill=math.nan)
+    with torch.no_grad():
+        found, _, steps = model.predict(batch)
+        for i in range(3):
+            size, count = int(batch.mel_lengths[i]), int(batch.text_lengths[i])
+            alone = UtteranceBatch(
+                batch.names[i : i + 1],
+                batch.text[i : i + 1, :count],
+                batch.text_lengths[i : i + 1],
+                batch.mel[i : i + 1, :, :size],
+                batch.mel_lengths[i : i + 1],
+                batch.speaker[i : i + 1],
+            )
+            one, _, _ = model.predict(alone)
+            for ours, theirs in zip(found[:2], one[:2], strict=True):
+                torch.testing.assert_close(ours[i, :, :size], theirs[0], atol=1e-5, rtol=1e-4)
+            many = int(steps[i])
+            torch.testing.assert_close(found.stop[i, :many], one.stop[0], atol=1e-5, rtol=1e-4)
+            looked = found.attention[i, :, :many]
+            torch.testing.assert_close(looked[:count], one.attention[0], atol=1e-5, rtol=1e-4)
+            assert not looked[count:].any()
+            torch.testing.assert_close(looked.sum(0), torch.ones(many))
+    assert torch.isfinite(model._losses(batch)[0])
+
+
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_free_running_equals_teacher_forcing_on_its_own_frames(reduction: int) -> None:
+    """What was spoken, given back as a recording, gives the same frames and attention."""
+    endless = {"stop_threshold": 1.1, "frames_per_symbol": 2.0}
+    model = _model(prenet_dropout=0.0, reduction=reduction, **endless)
+    batch = _batch([5, 5], [9, 4])
+    spoken = model.synthesize(batch.text, batch.text_lengths)
+    with torch.no_grad():
+        size = int(spoken.lengths[0])
+        assert size == (50 + 2 * 9) // reduction * reduction
+        raw = []
+        for keep in (slice(0, 1), slice(1, 2)):
+            frames = int(spoken.lengths[keep])
+            mel = torch.zeros(1, MEL.mels, frames)
+            for _ in range(1 + frames // reduction):  # fixed point: one more step right each time
+                before = model.predict(
+                    UtteranceBatch(
+                        ["a"],
+                        batch.text[keep],
+                        batch.text_lengths[keep],
+                        mel,
+                        spoken.lengths[keep],
+                        batch.speaker[keep],
+                    )
+                )[0]
+                mel = before.before
+            raw.append(before)
+    for i, found in enumerate(raw):
+        frames = int(spoken.lengths[i])
+        torch.testing.assert_close(spoken.mel[i, :, :frames], found.after[0], atol=1e-4, rtol=1e-3)
+        steps = frames // reduction
+        symbols = int(batch.text_lengths[i])
+        looked = spoken.attention[i, :symbols, :steps]
+        torch.testing.assert_close(looked, found.attention[0, :symbols], atol=1e-4, rtol=1e-3)
+        assert not spoken.mel[i, :, frames:].any()
+
+
+def test_the_stop_token_ends_and_the_bound_is_reported() -> None:
+    batch = _batch([5, 5], [9, 4])
+    endless = _model(stop_threshold=1.1)
+    spoken = endless.synthesize(batch.text, batch.text_lengths)
+    assert spoken.lengths.tolist() == [50 + 20 * 9, 50 + 20 * 4]
+    assert all(found[0].kind == "never stops" for found in spoken.failures)
+    brief = _model(stop_threshold=-0.1).synthesize(batch.text, batch.text_lengths)
+    assert brief.lengths.tolist() == [1, 1]
+    assert all(found[-1].kind == "skips" for found in brief.failures)
+
+
+def test_failures_name_their_span() -> None:
+    def path(*places: int) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.tensor(places), 10).T.float()
+
+    sound = [i for i in range(10) for _ in range(3)]
+    assert find_failures(path(*sound), True) == []
+    assert find_failures(path(*sound[:12]), False)[0] == Failure("never stops", 3, 9)
+    skipping = [p for p in sound if p not in (4, 5, 6)]
+    assert find_failures(path(*skipping), True) == [Failure("skips", 4, 6)]
+    assert find_failures(path(*[p for p in sound if p != 4]), True) == []
+    assert find_failures(path(*sound[:-3]), True) == [Failure("skips", 9, 9)]
+    repeating = [*sound[:21], *sound[9:]]
+    assert find_failures(path(*repeating), True) == [Failure("repeats", 3, 6)]
+
+
+def test_forward_attention_never_leaps() -> None:
+    model = _model(attention="forward")
+    batch = _batch([30], [9])
+    with torch.no_grad():
+        attention = model.predict(batch)[0].attention[0]
+    for step in range(8):
+        assert float(attention[step + 2 :, step].sum()) < 1e-5
+
+
+def test_guided_attention_wants_the_diagonal() -> None:
+    size = torch.tensor([12])
+    diagonal = torch.eye(12)[None]
+    assert float(guided(diagonal, size, size, 0.4)) < 1e-6
+    assert float(guided(diagonal.flip(1), size, size, 0.4)) > 0.3
+
+
+def test_durations_follow_the_attention() -> None:
+    for reduction in (1, 2):
+        model = _model(reduction=reduction)
+        batch = _batch([20, 31], [6, 9])
+        durations, lengths = model.align(batch)
+        assert durations.sum(1).tolist() == [20, 31]
+        assert (durations[1] > 0).all()
+        assert lengths.tolist() == [6, 9]
+
+
+def test_every_weight_learns_and_blanks_are_dropped() -> None:
+    model = _model(speakers=2, guided_weight=1.0, reduction=2).train()
+    batch = _batch([20, 31], [6, 9])
+    ((name, loss, logs),) = model.steps(batch, 0)
+    loss.backward()
+    assert name == "features"
+    assert {"before", "after", "stop", "guided"} <= set(logs)
+    assert all(p.grad is not None for p in model.parameters())
+    batch.text[0, :5] = torch.tensor([1, 0, 5, 0, 2])
+    assert model.eval().predict(batch)[1].tolist() == [4, 9]
+    shown = model.show(batch)
+    assert shown["mel_recording"].shape == shown["mel_forced"].shape
+
+
+def test_prenet_dropout_stays_on_and_is_repeatable() -> None:
+    model, batch = _model(stop_threshold=1.1), _batch([5], [6])
+
+    def draw(seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return model.synthesize(batch.text, batch.text_lengths, generator=generator).mel[..., :50]
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+def test_original_checkpoints_are_read(tmp_path: Path) -> None:
+    """Every weight finds its place: names as NVIDIA's, made from ours by the inverse of the map."""
+    from glottis.models.tacotron2 import _original_weights
+
+    model = _model(blanks=True, symbols=30)
+    renamed, location = {}, "decoder.attention_layer.location_layer"
+    swaps = [
+        ("decoder.attention.location_out.", f"{location}.location_dense.linear_layer."),
+        ("decoder.attention.location.", f"{location}.location_conv.conv."),
+        ("decoder.attention.query.", "decoder.attention_layer.query_layer.linear_layer."),
+        ("decoder.attention.memory.", "decoder.attention_layer.memory_layer.linear_layer."),
+        ("decoder.attention.score.", "decoder.attention_layer.v.linear_layer."),
+        ("decoder.cell.", "decoder.attention_rnn."),
+        ("decoder.lstm.", "decoder.decoder_rnn."),
+        ("decoder.frames.", "decoder.linear_projection.linear_layer."),
+        ("decoder.stop.", "decoder.gate_layer.linear_layer."),
+        ("encoder.embed.", "embedding."),
+        ("postnet.", "postnet.convolutions."),
+    ]  # fmt: skip
+    for name, value in model.state_dict().items():
+        theirs = name
+        for ours, original in swaps:
+            if name.startswith(ours):
+                theirs = original + name.removeprefix(ours)
+                break
+        if "decoder_rnn" in theirs:
+            theirs = theirs.removesuffix("_l0")
+        if "prenet" in theirs:
+            theirs = theirs.replace(".weight", ".linear_layer.weight")
+        theirs = theirs.replace(".conv.", ".0.conv.") if "convolutions" in theirs else theirs
+        theirs = theirs.replace(".norm.", ".1.")
+        renamed[theirs] = value
+    assert _original_weights(renamed).keys() == model.state_dict().keys()
+    torch.save({"state_dict": renamed, "iteration": 3}, tmp_path / "a.pt")
+    read = Tacotron2.from_original(tmp_path / "a.pt")
+    for (key, ours), other in zip(
+        model.state_dict().items(), read.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, other), key
+    torch.save({"state_dict": {"x": torch.zeros(1)}}, tmp_path / "b.pt")
+    with pytest.raises(InputError, match="does not hold"):
+        Tacotron2.from_original(tmp_path / "b.pt")
+    with pytest.raises(InputError, match="cannot read"):
+        Tacotron2.from_original(tmp_path / "none.pt")
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(InputError, match="reduction"):
+        Config(reduction=0)
+    with pytest.raises(InputError, match="odd"):
+        Config(location_kernel=4)
+    with pytest.raises(ValueError, match="2 speakers"):
+        _model(speakers=2).synthesize(torch.ones(1, 3, dtype=torch.long), torch.tensor([3]))
