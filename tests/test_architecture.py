@@ -18,6 +18,7 @@ LAYERS = """
     serve
     training evaluation
     export
+    graph
     models
     alignment blocks corpus
     likelihood
