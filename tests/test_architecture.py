@@ -18,6 +18,7 @@ LAYERS = """
     serve
     training evaluation conversion
     export
+    graph
     models
     alignment blocks corpus
     likelihood

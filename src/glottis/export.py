@@ -25,8 +25,8 @@ import glottis
 from glottis.config import build, override
 from glottis.errors import InputError
 from glottis.files import replacing
+from glottis.graph import forget_shapes, simplified
 from glottis.text.symbols import DEFAULT, NUM_SYMBOLS
-from glottis.voice.graph import forget_shapes, simplified
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

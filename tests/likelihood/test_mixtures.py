@@ -12,7 +12,8 @@ from torch.nn.functional import log_softmax, softplus
 
 from glottis.errors import InputError
 from glottis.kernels import mixture_numba
-from glottis.kernels.mixture import KINDS, logistic_log_probability
+from glottis.kernels.choice import ELEMENTWISE as KINDS
+from glottis.kernels.mixture import logistic_log_probability
 from glottis.likelihood.mixtures import (
     DiscretizedLogisticMixture,
     GaussianMixture,

@@ -15,7 +15,7 @@ from torch.distributions import Normal, TransformedDistribution
 
 from glottis.errors import InputError
 from glottis.kernels import spline_numba
-from glottis.kernels.spline import KINDS
+from glottis.kernels.choice import ELEMENTWISE as KINDS
 from glottis.likelihood.splines import RationalQuadraticSpline
 
 DURKAN = {"minimum_bin": 1e-3, "minimum_derivative": 1e-3}

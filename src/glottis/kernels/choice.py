@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from glottis.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger("glottis.kernels")
 _said: set[tuple[str, str]] = set()
@@ -33,3 +39,28 @@ def choose(kernel: str, kind: str, kinds: Sequence[str], available: Sequence[str
             f"{', '.join(available)}, or auto"
         )
     return kind
+
+
+@lru_cache(maxsize=1)
+def has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+#: Of kernels with a compiled form for plain float32 tensors and a torch form for all others.
+ELEMENTWISE = ("numba", "torch")
+
+
+def choose_elementwise(kernel: str, kind: str, tensors: tuple[Tensor, ...]) -> str:
+    """``"numba"`` or ``"torch"``; while torch.compile traces, ``"auto"`` is ``"torch"``.
+
+    Raises:
+        InputError: a kind that does not exist or cannot run on these tensors.
+    """
+    import torch
+
+    from glottis.kernels.tensors import is_plain
+
+    if kind == "auto" and torch.compiler.is_compiling():
+        return "torch"
+    plain = has_numba() and is_plain(tensors)
+    return choose(kernel, kind, ELEMENTWISE, ELEMENTWISE if plain else ("torch",))

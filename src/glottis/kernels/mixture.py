@@ -6,21 +6,12 @@ needs neither torch nor numba.
 
 from __future__ import annotations
 
-import importlib.util
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from glottis.kernels.choice import choose
+from glottis.kernels.choice import choose_elementwise
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-KINDS = ("numba", "torch")
-
-
-@lru_cache(maxsize=1)
-def _numba_is_here() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 def logistic_log_probability(
@@ -45,14 +36,8 @@ def logistic_log_probability(
     Raises:
         InputError: a kind that does not exist or cannot run on these tensors.
     """
-    import torch
-
     from glottis.kernels import mixture_torch
-    from glottis.kernels.tensors import is_plain
 
-    if kind == "auto" and torch.compiler.is_compiling():
-        return mixture_torch.log_probability(edge, logits, loc, log_scale, classes)
-    plain = is_plain((edge, logits, loc, log_scale)) and _numba_is_here()
-    kind = choose("mixture", kind, KINDS, KINDS if plain else ("torch",))
+    kind = choose_elementwise("mixture", kind, (edge, logits, loc, log_scale))
     form = mixture_torch.fused if kind == "numba" else mixture_torch.log_probability
     return form(edge, logits, loc, log_scale, classes)

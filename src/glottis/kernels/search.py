@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glottis.errors import InputError
-from glottis.kernels.choice import choose
+from glottis.kernels.choice import choose, has_numba
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ KINDS = ("triton", "numba", "reference")
 @lru_cache(maxsize=1)
 def available() -> tuple[str, ...]:
     """The kinds that can run here on memory of the CPU, fastest first."""
-    return ("numba", "reference") if importlib.util.find_spec("numba") else ("reference",)
+    return ("numba", "reference") if has_numba() else ("reference",)
 
 
 @lru_cache(maxsize=1)
@@ -163,12 +163,7 @@ def mas_blocks(
     Raises:
         InputError: as :func:`mas`, naming batch item 0.
     """
-    _lengths([tokens], 1, tokens, "text")
-    if tokens > frames:
-        raise InputError(
-            f"batch item 0: {tokens} tokens cannot be aligned with {frames} frames; each token "
-            "needs at least one frame"
-        )
+    _check_room(_lengths([tokens], 1, tokens, "text"), np.array([frames]))
     if choose("mas_blocks", kind, KINDS, available()) == "numba":
         from glottis.kernels import mas_numba
 
@@ -301,12 +296,16 @@ def _checked(
                 f"optional must be bool [{batch}, {text}], not {skips.dtype} {list(skips.shape)}"
             )
         needed = (~skips & (np.arange(text) < tokens[:, None])).sum(1)
-    for item in np.flatnonzero(needed > frames)[:1]:
+    _check_room(needed, frames)
+    return tokens, frames
+
+
+def _check_room(tokens: NDArray[np.integer], frames: NDArray[np.integer]) -> None:
+    for item in np.flatnonzero(tokens > frames)[:1]:
         raise InputError(
-            f"batch item {item}: {needed[item]} tokens cannot be aligned with {frames[item]} "
+            f"batch item {item}: {tokens[item]} tokens cannot be aligned with {frames[item]} "
             "frames; each token needs at least one frame, so drop the item or use shorter frames"
         )
-    return tokens, frames
 
 
 def _lengths(lengths: Any, batch: int, size: int, what: str) -> NDArray[np.int64]:

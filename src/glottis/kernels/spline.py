@@ -6,21 +6,12 @@ needs neither torch nor numba.
 
 from __future__ import annotations
 
-import importlib.util
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from glottis.kernels.choice import choose
+from glottis.kernels.choice import choose_elementwise
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-KINDS = ("numba", "torch")
-
-
-@lru_cache(maxsize=1)
-def _numba_is_here() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 def rational_quadratic(
@@ -47,16 +38,10 @@ def rational_quadratic(
     Raises:
         InputError: a kind that does not exist or cannot run on these tensors.
     """
-    import torch
-
     from glottis.kernels import spline_torch
-    from glottis.kernels.tensors import is_plain
 
     tensors = (x, widths, heights, derivatives)
     constants = (bound, minimum_bin, minimum_derivative, inverse)
-    if kind == "auto" and torch.compiler.is_compiling():
-        return spline_torch.spline(*tensors, *constants)
-    plain = is_plain(tensors) and _numba_is_here()
-    kind = choose("spline", kind, KINDS, KINDS if plain else ("torch",))
+    kind = choose_elementwise("spline", kind, tensors)
     form = spline_torch.fused if kind == "numba" else spline_torch.spline
     return form(*tensors, *constants)

@@ -3,7 +3,7 @@ import onnxruntime
 import pytest
 
 import fake_voice
-from glottis.voice.graph import forget_shapes, simplified
+from glottis.graph import forget_shapes, simplified
 
 onnx = pytest.importorskip("onnx")
 
