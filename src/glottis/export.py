@@ -35,8 +35,10 @@ log = logging.getLogger(__name__)
 
 Storage = Literal["float32", "float16", "int8"]
 OPSET = 17
-TOLERANCE = 2e-3
-"""Largest difference between the graph's samples and torch's, with the same stored weights."""
+TOLERANCE = 5e-3
+"""Largest difference between the graph's samples and torch's, with the same stored weights.
+
+Rounding alone makes 1e-3 or 2e-3 on random phonemes: a flow undone, then phases of loud bins."""
 PARTS = ("acoustic.model.", "vocoder.model.")
 """Where the state dicts of the two models lie in the graph's."""
 UNSPOKEN = "glottis_unspoken"
