@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from glottis.alignment import coverage, diagonality, expand
+from glottis.alignment import coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
 from glottis.blocks.convnext import ConvNeXtStack
@@ -362,22 +362,19 @@ class GlowTTS(nn.Module):
         text, text_lengths = self._read(batch.text, batch.text_lengths)
         text_mask = mask_from_lengths(text_lengths, text.shape[1])
         prior = self.encoder(text, text_mask, speaker)
-        # The flow takes whole groups of frames; an odd one at the end is left out.
-        lengths = batch.mel_lengths // self.config.squeeze * self.config.squeeze
-        longest = batch.mel.shape[2] // self.config.squeeze * self.config.squeeze
-        mask = mask_from_lengths(lengths, longest)
-        mel = torch.where(mask, batch.mel[..., :longest], 0.0)
+        mel, lengths, mask = self._grouped(batch)
         log_pitch, voiced = self._pitch(batch, mask)
+        bells = _bells(log_pitch, voiced)
         durations = regression = latent = ladj = None
         if prior.mel_mean is not None:
             durations = self._search(prior.mel_mean, None, mel, text_lengths, lengths)
         if self.regression is not None:
             assert durations is not None
-            regression = self._regress(prior, durations, log_pitch, voiced, mask)
+            regression = self.regression(prior.hidden, durations, bells, mask)
         if flow:
             # The regression is the conditional mean and stays it: it learns by least squares alone.
             rest = mel if regression is None else mel - regression.detach()
-            condition = self._condition(speaker, log_pitch, voiced)
+            condition = self._condition(speaker, bells)
             latent, ladj = self.decoder.call_and_ladj(rest, mask, condition)
         if durations is None:
             assert latent is not None
@@ -515,17 +512,15 @@ class GlowTTS(nn.Module):
         Returns ``[batch, mels, frames]``, zero beyond the second result, the lengths ``[batch]``:
         whole groups of ``squeeze`` frames. :meth:`align` gives durations of the same batch.
         """
-        lengths = batch.mel_lengths // self.config.squeeze * self.config.squeeze
-        longest = batch.mel.shape[2] // self.config.squeeze * self.config.squeeze
-        mask = mask_from_lengths(lengths, longest)
-        mel = torch.where(mask, batch.mel[..., :longest], 0.0)
-        latent, _ = self.decoder.call_and_ladj(mel, mask, self._speaker(batch.speaker))
+        mel, lengths, mask = self._grouped(batch)
+        condition, expected = self._known(batch, self._speaker(batch.speaker), mask)
+        latent, _ = self.decoder.call_and_ladj(mel - expected, mask, condition)
         return latent, lengths
 
     @torch.no_grad()
     def convert(self, batch: UtteranceBatch, speaker: Tensor) -> tuple[Tensor, Tensor]:
         """Recordings in another speaker's voice (section 5.3 of the paper): their latents, decoded
-        for ``speaker``, int64 ``[batch]``.
+        for ``speaker``, int64 ``[batch]``, with the durations and the pitch that they have.
 
         Returns log-mels ``[batch, mels, frames]`` and their lengths, as :meth:`invert`.
 
@@ -539,7 +534,33 @@ class GlowTTS(nn.Module):
             raise InputError(f"speakers are numbered 0 to {known - 1}, not {speaker.tolist()}")
         latent, lengths = self.invert(batch)
         mask = mask_from_lengths(lengths, latent.shape[2])
-        return self.decoder.inverse(latent, mask, self._speaker(speaker)), lengths
+        condition, expected = self._known(batch, self._speaker(speaker), mask)
+        return self.decoder.inverse(latent, mask, condition) + expected, lengths
+
+    def _known(
+        self, batch: UtteranceBatch, speaker: Tensor | None, mask: Tensor
+    ) -> tuple[Tensor | None, Tensor | float]:
+        """What the flow is told of recordings as ``speaker`` would say them, and the regression's
+        part of them; the alignment is the recordings' own.
+        """
+        bells = _bells(*self._pitch(batch, mask))
+        condition = self._condition(speaker, bells)
+        if self.regression is None:
+            return condition, 0.0
+        durations = self.align(batch, flow=False).durations
+        text, text_lengths = self._read(batch.text, batch.text_lengths)
+        prior = self.encoder(text, mask_from_lengths(text_lengths, text.shape[1]), speaker)
+        return condition, self.regression(prior.hidden, durations, bells, mask)
+
+    def _grouped(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-mels, lengths and mask of the whole groups of frames that the flow takes; an odd
+        frame at the end is left out.
+        """
+        squeeze = self.config.squeeze
+        lengths = batch.mel_lengths // squeeze * squeeze
+        longest = batch.mel.shape[2] // squeeze * squeeze
+        mask = mask_from_lengths(lengths, longest)
+        return torch.where(mask, batch.mel[..., :longest], 0.0), lengths, mask
 
     def _latent(self, prior: Prior, durations: Tensor, noise: Tensor, frames: int) -> Tensor:
         if prior.log_scale is not None:
@@ -562,36 +583,18 @@ class GlowTTS(nn.Module):
             )
             # Steep, so that it is almost always nearly 0 or 1 as in training, but without a jump.
             voiced = torch.sigmoid(4.0 * voicing)
-        condition = self._condition(speaker, log_pitch, voiced)
-        mel = self.decoder.inverse(latent, mask, condition)
+        bells = _bells(log_pitch, voiced)
+        mel = self.decoder.inverse(latent, mask, self._condition(speaker, bells))
         if self.regression is None:
             return mel
-        return mel + self._regress(prior, durations, log_pitch, voiced, mask)
+        expected: Tensor = self.regression(prior.hidden, durations, bells, mask)
+        return mel + expected
 
-    def _condition(
-        self, speaker: Tensor | None, log_pitch: Tensor | None, voiced: Tensor | None
-    ) -> Tensor | None:
+    def _condition(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
         if self.pitch_condition is None:
             return speaker
-        assert log_pitch is not None
-        assert voiced is not None
-        condition: Tensor = self.pitch_condition(pitch_bells(log_pitch, voiced))
+        condition: Tensor = self.pitch_condition(bells)
         return condition if speaker is None else condition + speaker
-
-    def _regress(
-        self,
-        prior: Prior,
-        durations: Tensor,
-        log_pitch: Tensor | None,
-        voiced: Tensor | None,
-        mask: Tensor,
-    ) -> Tensor:
-        assert self.regression is not None
-        bells = None
-        if log_pitch is not None and voiced is not None:
-            bells = pitch_bells(log_pitch, voiced)
-        mel: Tensor = self.regression(prior.hidden, durations, bells, mask)
-        return mel
 
     def _pitch(self, batch: UtteranceBatch, mask: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """A batch's log pitch, and 1 where it is voiced, both ``[batch, frames]``."""
@@ -618,18 +621,17 @@ class GlowTTS(nn.Module):
         """The first utterance: its mel, a sample of the model, and the alignment."""
         one = batch.first()
         durations = self.align(one, flow=self.config.align_on == "latent").durations
-        frames = torch.arange(int(durations.sum()), device=durations.device)
-        ends = durations[0].cumsum(0)
-        path = (frames[None, :] < ends[:, None]) & (
-            frames[None, :] >= (ends - durations[0])[:, None]
-        )
         generator = torch.Generator().manual_seed(0)
         mel, _, _ = self.synthesize(one.text, one.text_lengths, one.speaker, generator=generator)
-        return {"alignment": path, "mel_recording": one.mel[0], "mel_sample": mel[0]}
+        return {"alignment": path(durations)[0], "mel_recording": one.mel[0], "mel_sample": mel[0]}
 
     def export_graph(self) -> nn.Module:
         """The deterministic graph of a voice file; see :class:`AcousticGraph`."""
         return AcousticGraph(self)
+
+
+def _bells(log_pitch: Tensor | None, voiced: Tensor | None) -> Tensor | None:
+    return None if log_pitch is None or voiced is None else pitch_bells(log_pitch, voiced)
 
 
 def _log_density(

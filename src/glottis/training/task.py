@@ -32,6 +32,8 @@ class Task(lightning.LightningModule):
         self.average.requires_grad_(False)
         self.step = 0
         self.position: tuple[int, int] = (0, -1)
+        # Flags of layers that a first batch will set (ActNorm); found when training begins.
+        self.waiting: list[Tensor] | None = None
 
     def configure_optimizers(self) -> tuple[list[Any], list[Any]]:
         config = self.config
@@ -57,7 +59,9 @@ class Task(lightning.LightningModule):
         batch, self.position = loaded
         optimizers = dict(zip(self.names, _as_list(self.optimizers()), strict=True))
         schedules = dict(zip(self.names, _as_list(self.lr_schedulers()), strict=True))
-        started = self._initialized()
+        if self.waiting is None:
+            flags = self.model.named_buffers()
+            self.waiting = [f for name, f in flags if name.endswith("initialized") and not f]
         for name, loss, logs in self.model.steps(batch, self.step):
             optimizer = optimizers[name]
             # The discriminators' loss leaves gradients in the generator's graph and vice versa.
@@ -90,19 +94,15 @@ class Task(lightning.LightningModule):
                 values[f"gradient/{name}"] = norm
                 values[f"rate/{name}"] = torch.tensor(optimizer.param_groups[0]["lr"])
                 self._write(values)
-        if self._initialized() != started:
+        waiting = [flag for flag in self.waiting if not flag]
+        if len(waiting) < len(self.waiting):
             # What a batch has just initialised must not be averaged with what stood there before.
             self.average.n_averaged.zero_()
+            self.waiting = waiting
         self.average.update_parameters(self.model)
         self.step += 1
         if self.step >= self.config.max_steps:
             self.trainer.should_stop = True
-
-    def _initialized(self) -> int:
-        """How many layers have been set by a first batch (ActNorm)."""
-        return sum(
-            bool(b) for name, b in self.model.named_buffers() if name.endswith("initialized")
-        )
 
     def validation_step(self, loaded: tuple[Any, Any], index: int) -> None:
         batch, _ = loaded
