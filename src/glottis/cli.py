@@ -46,6 +46,15 @@ VoiceOption = Annotated[
 SpeakerOption = Annotated[
     str | None, typer.Option("--speaker", "-s", help="One of the voice's speakers.")
 ]
+CorpusArgument = Annotated[
+    Path, typer.Argument(help="Folder with a transcript table and recordings.")
+]
+LanguageOption = Annotated[
+    str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", "-j", help="Processes; all processors by default.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings; a wrong key lists the known ones."),
@@ -240,18 +249,14 @@ def voices() -> None:
 
 @app.command()
 def prepare(
-    corpus: Annotated[Path, typer.Argument(help="Folder with a transcript table and recordings.")],
+    corpus: CorpusArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the prepared corpus.")],
     settings: Settings = None,
     speaker: Annotated[
         str | None, typer.Option("--speaker", "-s", help="Name of a corpus's only speaker.")
     ] = None,
-    language: Annotated[
-        str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="Processes; all processors by default.")
-    ] = None,
+    language: LanguageOption = None,
+    jobs: JobsOption = None,
 ) -> None:
     """Prepare a corpus for training: resample, trim, level, phonemes, features.
 
@@ -278,19 +283,15 @@ def prepare(
 
 @app.command()
 def doctor(
-    corpus: Annotated[Path, typer.Argument(help="Folder with a transcript table and recordings.")],
+    corpus: CorpusArgument,
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE|-", help="Also write the report as JSON.")
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder for pictures of the distributions.")
     ] = None,
-    language: Annotated[
-        str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="Processes; all processors by default.")
-    ] = None,
+    language: LanguageOption = None,
+    jobs: JobsOption = None,
 ) -> None:
     """Report what in a corpus will hurt, before any training.
 
@@ -315,15 +316,11 @@ def doctor(
 
 @app.command()
 def align(
-    corpus: Annotated[Path, typer.Argument(help="Folder with a transcript table and recordings.")],
+    corpus: CorpusArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the times.")],
     settings: Settings = None,
-    language: Annotated[
-        str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="Processes; all processors by default.")
-    ] = None,
+    language: LanguageOption = None,
+    jobs: JobsOption = None,
 ) -> None:
     """Find where each word and phone is said: TextGrid, CTM and HTS labels.
 

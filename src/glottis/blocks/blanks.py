@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from glottis.blocks.lengths import mask_from_lengths
+
 PAD = 0
 """The id of the pad in every ``phoneme_id_map``."""
 
@@ -22,6 +24,17 @@ def drop_blanks(text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     longest = int(counts.max())
     closed = torch.where(kept, text, 0).gather(1, order)[:, :longest]
     return closed, counts
+
+
+def drop_blanks_of_one(text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`drop_blanks` for one sentence, in operations that ONNX has.
+
+    ``text`` int64 ``[1, text]``, ``lengths`` int64 ``[1]`` -> the same, shorter, and the kept
+    positions int64 ``[kept]``, for :func:`restore_blanks`.
+    """
+    inside = mask_from_lengths(lengths, text.shape[1])[0, 0]
+    kept = torch.nonzero((text[0] != PAD) & inside).squeeze(1)
+    return text[:, kept], kept.shape[0] * torch.ones_like(lengths), kept
 
 
 def fold_blanks(durations: Tensor, text: Tensor, lengths: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from glottis.alignment import coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
+from glottis.blocks.blanks import drop_blanks, drop_blanks_of_one, restore_blanks
 from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.duration import (
     DurationLoss,
@@ -676,9 +676,7 @@ class AcousticGraph(nn.Module):
         given = model._speaker(speaker)
         read = text
         if not model.config.blanks:
-            inside = mask_from_lengths(text_lengths, text.shape[1])[0, 0]
-            kept = torch.nonzero((text[0] != PAD) & inside).squeeze(1)
-            read, text_lengths = text[:, kept], kept.shape[0] * torch.ones_like(text_lengths)
+            read, text_lengths, kept = drop_blanks_of_one(text, text_lengths)
         text_mask = mask_from_lengths(text_lengths, read.shape[1])
         prior = model.encoder(read, text_mask, given)
         durations = model.predict_durations(prior.log_durations, text_mask, scales[1])

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from glottis.alignment import coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import PAD, drop_blanks, fold_blanks, restore_blanks
+from glottis.blocks.blanks import drop_blanks, drop_blanks_of_one, fold_blanks, restore_blanks
 from glottis.blocks.duration import (
     DurationLoss,
     DurationPredictor,
@@ -652,9 +652,7 @@ class AcousticGraph(nn.Module):
         given = model._speaker(speaker)
         read = text
         if not config.blanks:
-            inside = mask_from_lengths(text_lengths, text.shape[1])[0, 0]
-            kept = torch.nonzero((text[0] != PAD) & inside).squeeze(1)
-            read, text_lengths = text[:, kept], kept.shape[0] * torch.ones_like(text_lengths)
+            read, text_lengths, kept = drop_blanks_of_one(text, text_lengths)
         text_mask = mask_from_lengths(text_lengths, read.shape[1])
         prior = model.encoder(read, text_mask, given)
         durations = whole_frames(

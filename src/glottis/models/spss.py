@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from glottis.alignment import coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
 from glottis.audio.vocoder import Parameters, VocoderConfig, synthesize
-from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
+from glottis.blocks.blanks import drop_blanks, drop_blanks_of_one, restore_blanks
 from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.transformer import ConvolutionalPrenet, Transformer
@@ -453,9 +453,7 @@ class ParameterGraph(nn.Module):
         self, text: Tensor, text_lengths: Tensor, scales: Tensor, speaker: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         model = self.model
-        inside = mask_from_lengths(text_lengths, text.shape[1])[0, 0]
-        kept = torch.nonzero((text[0] != PAD) & inside).squeeze(1)
-        read, lengths = text[:, kept], kept.shape[0] * torch.ones_like(text_lengths)
+        read, lengths, kept = drop_blanks_of_one(text, text_lengths)
         mask = mask_from_lengths(lengths, read.shape[1])
         hidden = model._encode(read, mask, speaker)
         durations = model._durations(hidden, mask, scales[1])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from glottis.alignment import align, coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import PAD, drop_blanks, restore_blanks
+from glottis.blocks.blanks import drop_blanks, drop_blanks_of_one, restore_blanks
 from glottis.blocks.discriminators import (
     Discriminators,
     PeriodDiscriminator,
@@ -687,9 +687,7 @@ class SpeechGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         model, read = self.model, text
         if not model.config.blanks:
-            inside = mask_from_lengths(text_lengths, text.shape[1])[0, 0]
-            kept = torch.nonzero((text[0] != PAD) & inside).squeeze(1)
-            read, text_lengths = text[:, kept], kept.shape[0] * torch.ones_like(text_lengths)
+            read, text_lengths, kept = drop_blanks_of_one(text, text_lengths)
 
         def noise(channels: int, steps: Tensor | int, stream: int) -> Tensor:
             return normal_from_seed(seed, steps, channels, stream)
