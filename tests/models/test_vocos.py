@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from glottis.models.vocos import Config, Vocos
 MEL = MelConfig(fft_size=256, hop=64, mels=8)
 
 
-def _model() -> Vocos:
+def _model(**changes: Any) -> Vocos:
     torch.manual_seed(0)
     return Vocos(
         Config(
@@ -27,6 +29,7 @@ def _model() -> Vocos:
             resolutions=(256,),
             resolution_channels=4,
             mel=MEL,
+            **changes,
         )
     )
 
@@ -46,6 +49,20 @@ def test_discriminators_join_when_told() -> None:
     model, batch = _model(), _batch()
     assert [name for name, _, _ in model.steps(batch, 2)] == ["generator"]
     assert [name for name, _, _ in model.steps(batch, 3)] == ["discriminator", "generator"]
+
+
+def test_discriminators_take_turns() -> None:
+    model, batch = _model(turns=2), _batch()
+    seen = []
+    for step in (4, 5):
+        model.zero_grad(set_to_none=True)
+        _, loss, _ = next(model.steps(batch, step))
+        loss.backward()
+        members = model.discriminators.members
+        seen.append([all(p.grad is not None for p in member.parameters()) for member in members])
+    assert seen == [[True, False, True], [False, True, False]]
+    with pytest.raises(InputError, match="turns must be 1 to 3"):
+        _model(turns=4)
 
 
 def test_each_loss_reaches_its_own_parameters_only() -> None:

@@ -16,8 +16,8 @@ from glottis.config import build
 from glottis.errors import InputError
 from glottis.export import export_voice
 from glottis.models.glow_tts import GlowTTS
-from glottis.training.config import Recipe
-from glottis.training.run import list_recipes, read_recipe, run, train
+from glottis.training.config import Recipe, TrainingConfig
+from glottis.training.run import choose_precision, list_recipes, read_recipe, run, train
 from small_recipes import GLOW, SPSS, TRAINING, VOCOS
 
 
@@ -150,6 +150,21 @@ def test_bf16_trains(data: Path, tmp_path: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     assert all(torch.isfinite(v).all() for v in weights.values())
     assert all(v.dtype != torch.bfloat16 for v in weights.values())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_is_what_the_processor_multiplies_in(
+    native: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": native}, raising=False
+    )
+    chosen = {
+        asked: choose_precision(TrainingConfig(precision=asked, accelerator="cpu"))
+        for asked in ("auto", "bf16", "fp32")
+    }
+    assert chosen == {"auto": "bf16" if native else "fp32", "bf16": "bf16", "fp32": "fp32"}
+    assert ("emulates" in caplog.text) == (not native)
 
 
 def test_every_shipped_recipe_is_valid_and_says_how_to_run_it() -> None:

@@ -27,11 +27,16 @@ from glottis.blocks.discriminators import (
 )
 from glottis.blocks.spectral import LogMel, SpectralLoss, SpectrumHead
 from glottis.corpus.batches import WindowBatch
+from glottis.errors import InputError
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes in channels; ``adversarial_from`` in steps; weights multiply their losses."""
+    """Sizes in channels; ``adversarial_from`` in steps; weights multiply their losses.
+
+    Discriminators cost most of a step. With ``turns`` above 1 each of them judges, and learns from,
+    only every ``turns``-th step.
+    """
 
     channels: int = 256
     hidden: int = 768
@@ -45,7 +50,13 @@ class Config:
     period_channels: tuple[int, ...] = (16, 32, 64, 128)
     resolutions: tuple[int, ...] = (512, 1024, 2048)
     resolution_channels: int = 16
+    turns: int = 1
     mel: MelConfig = field(default_factory=MelConfig)
+
+    def __post_init__(self) -> None:
+        members = len(self.periods) + len(self.resolutions)
+        if not 1 <= self.turns <= members:
+            raise InputError(f"turns must be 1 to {members}, not {self.turns}")
 
 
 class Vocos(nn.Module):
@@ -84,8 +95,9 @@ class Vocos(nn.Module):
         predicted = self(batch.mel)
         adversarial = step >= config.adversarial_from
         if adversarial:
-            real = self.discriminators(batch.audio)
-            fake = self.discriminators(predicted.detach())
+            judges = self._judges(step)
+            real = judges(batch.audio)
+            fake = judges(predicted.detach())
             loss = discriminator_loss(real, fake)
             yield "discriminator", loss, {"discriminator": loss}
         mel = nn.functional.l1_loss(self.log_mel(predicted), self.log_mel(batch.audio))
@@ -94,13 +106,21 @@ class Vocos(nn.Module):
         logs = {"mel": mel, "spectral": spectral}
         if adversarial:
             with torch.no_grad():
-                real = self.discriminators(batch.audio)
-            with frozen(self.discriminators):
-                fake = self.discriminators(predicted)
+                real = judges(batch.audio)
+            with frozen(judges):
+                fake = judges(predicted)
             adversary, features = generator_loss(fake), feature_matching_loss(real, fake)
             loss = loss + config.adversarial_weight * adversary + config.feature_weight * features
             logs |= {"adversarial": adversary, "features": features}
         yield "generator", loss, logs
+
+    def _judges(self, step: int) -> Discriminators:
+        """The discriminators whose turn it is."""
+        turns = self.config.turns
+        if turns == 1:
+            return self.discriminators
+        members = list(self.discriminators.members)
+        return Discriminators(members[step % turns :: turns])
 
     @torch.no_grad()
     def validate(self, batch: WindowBatch) -> dict[str, Tensor]:

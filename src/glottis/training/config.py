@@ -20,6 +20,7 @@ class TrainingConfig:
     is validated and exported. Steps count batches. A model that aligns text and speech should have
     done so in ``aligned_by`` steps; a warning says when it has not. ``durations`` is a file of
     alignments for models that take them as given; see :mod:`glottis.training.durations`.
+    ``precision`` ``auto`` is bf16 where the machine multiplies in it and fp32 elsewhere.
     """
 
     max_steps: int = 100_000
@@ -35,7 +36,7 @@ class TrainingConfig:
     batch_seconds: float | None = None
     buckets: int = 10
     window_frames: int = 64
-    precision: Literal["bf16", "fp32", "fp16"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32", "fp16"] = "auto"
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
