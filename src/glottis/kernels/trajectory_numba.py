@@ -8,6 +8,7 @@ on a row of all dimensions at once. Arithmetic is in float64 whatever comes in. 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -27,8 +28,8 @@ LANES = 64
 
 
 @compiled
-def _factor_frame(t, precision, lefts, rights, coefficients, lower, inverse):  # type: ignore[no-untyped-def]
-    """Row ``t`` of the factor. Gives how many precisions there cannot be used."""
+def _matrix_row(t, precision, lefts, rights, coefficients, lower, inverse):  # type: ignore[no-untyped-def]
+    """Row ``t`` of ``R``: the diagonal to ``inverse[t]``, what is below it to ``lower[t]``."""
     frames, band, static = lower.shape
     now, lanes = np.uintp(t), np.uintp(static)
     for i in range(lanes):
@@ -49,6 +50,67 @@ def _factor_frame(t, precision, lefts, rights, coefficients, lower, inverse):  #
                     entry = np.uintp(k - 1)
                     for i in range(lanes):
                         lower[now, entry, i] += scale * precision[row, shift + i]
+
+
+@compiled
+def _near_row(t, mean, precision, weighted, coefficients, lower, inverse, out):  # type: ignore[no-untyped-def]
+    """Row ``t`` of the factor and of ``L x = r``, between the ends, for the usual windows.
+
+    These are the static one and one or two that reach one frame to both sides, and what the general
+    form does in a pass for each product of two coefficients is one pass here.
+    ``coefficients [windows, 3]`` are those of the frames before, at and after a window's own.
+    Gives how many precisions there cannot be used.
+    """
+    static = lower.shape[2]
+    now, lanes = np.uintp(t), np.uintp(static)
+    before, after, earlier = now - np.uintp(1), now + np.uintp(1), now - np.uintp(2)
+    near, far = np.uintp(0), np.uintp(1)
+    last = coefficients.shape[0] - 1
+    one, two = lanes, np.uintp(last * static)
+    l1, m1, r1 = coefficients[1, 0], coefficients[1, 1], coefficients[1, 2]
+    l2, m2, r2 = coefficients[last, 0], coefficients[last, 1], coefficients[last, 2]
+    if last == 1:
+        l2 = m2 = r2 = 0.0
+    if weighted:
+        for i in range(lanes):
+            first = r1 * precision[before, one + i] * mean[before, one + i]
+            first += m1 * precision[now, one + i] * mean[now, one + i]
+            first += l1 * precision[after, one + i] * mean[after, one + i]
+            second = r2 * precision[before, two + i] * mean[before, two + i]
+            second += m2 * precision[now, two + i] * mean[now, two + i]
+            second += l2 * precision[after, two + i] * mean[after, two + i]
+            out[now, i] = np.float64(precision[now, i]) * mean[now, i] + first + second
+    else:
+        for i in range(lanes):
+            out[now, i] = mean[now, i]
+    wrong = np.int64(0)
+    for i in range(lanes):
+        p0, p1, p2 = precision[now, i], precision[now, one + i], precision[now, two + i]
+        a1, a2 = r1 * precision[before, one + i], r2 * precision[before, two + i]
+        b1, b2 = m1 * p1, m2 * p2
+        c1, c2 = l1 * precision[after, one + i], l2 * precision[after, two + i]
+        diagonal = p0 + r1 * a1 + m1 * b1 + l1 * c1 + r2 * a2 + m2 * b2 + l2 * c2
+        product = l1 * a1 + l2 * a2
+        entry = product * inverse[earlier, i]
+        between = m1 * a1 + l1 * b1 + m2 * a2 + l2 * b2 - product * lower[before, near, i]
+        beside = between * inverse[before, i]
+        value = diagonal - product * entry - between * beside
+        lower[now, far, i] = entry
+        lower[now, near, i] = beside
+        out[now, i] -= entry * out[earlier, i] + beside * out[before, i]
+        wrong += np.int64(not (value > 0.0)) + np.int64(not (value < np.inf))
+        # A negative or undefined one may hide in a sum that is positive.
+        wrong += np.int64(not (np.float64(p0) >= 0.0))
+        wrong += np.int64(not (np.float64(p1) >= 0.0)) + np.int64(not (np.float64(p2) >= 0.0))
+        inverse[now, i] = 1.0 / value
+    return wrong
+
+
+@compiled
+def _factor_row(t, precision, lower, inverse):  # type: ignore[no-untyped-def]
+    """Row ``t`` of ``R`` to that of its factor. Gives how many precisions cannot be used."""
+    _, band, static = lower.shape
+    now, lanes = np.uintp(t), np.uintp(static)
     reach = min(band, t)
     # First L[t, t - k] D[t - k], from the far end of the band on, then both factors of it.
     for k in range(reach - 1, 0, -1):
@@ -98,7 +160,8 @@ def _factor(precision, lefts, rights, coefficients, lower, inverse):  # type: ig
     first frame whose precision cannot be, or -1.
     """
     for t in range(lower.shape[0]):
-        if _factor_frame(t, precision, lefts, rights, coefficients, lower, inverse) > 0:
+        _matrix_row(t, precision, lefts, rights, coefficients, lower, inverse)
+        if _factor_row(t, precision, lower, inverse) > 0:
             return t
     return -1
 
@@ -109,10 +172,21 @@ def _solve(  # type: ignore[no-untyped-def]
 ):
     """Factor, right side and ``L x = r`` in one pass over the frames, then ``D L' y = x``."""
     frames, band, static = lower.shape
+    usual = band == 2 and 2 <= lefts.size <= 3 and lefts.max() == 1 and rights.max() == 1
+    centred = np.zeros((lefts.size, 3))
+    if usual:
+        for w in range(lefts.size):
+            for k in range(lefts[w] + rights[w] + 1):
+                centred[w, 1 - lefts[w] + k] = coefficients[w, k]
     for t in range(frames):
-        if _factor_frame(t, precision, lefts, rights, coefficients, lower, inverse) > 0:
-            return t
         now, lanes = np.uintp(t), np.uintp(static)
+        if usual and 1 < t < frames - 1:
+            if _near_row(t, mean, precision, weighted, centred, lower, inverse, out) > 0:
+                return t
+            continue
+        _matrix_row(t, precision, lefts, rights, coefficients, lower, inverse)
+        if _factor_row(t, precision, lower, inverse) > 0:
+            return t
         if weighted:
             _right_side_frame(t, mean, precision, lefts, rights, coefficients, out)
         else:
@@ -216,7 +290,7 @@ class Work:
 
         Arrays and outputs are given as ``(array [items, frames, blocks * static], blocks)`` and
         handed on as ``[frames, blocks * lanes]``, outputs in float64; ``lower`` and ``inverse``
-        are scratch, and each thread keeps its own, because fresh memory costs more than the work.
+        are scratch.
         ``one`` returns the frame of an unusable precision, or -1.
         """
         items, frames = arrays[-1][0].shape[:2]
@@ -224,15 +298,14 @@ class Work:
         starts = range(0, items, group)
 
         def task(starts: range) -> None:
-            scratch = _Scratch()
             for first in starts:
                 at = slice(first, min(first + group, items))
                 lanes = (at.stop - first) * self.static
                 inputs = [_beside(array[at], blocks) for array, blocks in arrays]
-                lower = scratch.get("lower", (frames, self.band, lanes))
-                inverse = scratch.get("inverse", (frames, lanes))
+                lower = _scratch.get("lower", (frames, self.band, lanes))
+                inverse = _scratch.get("inverse", (frames, lanes))
                 results = [
-                    scratch.get(str(k), (array.shape[1], blocks * lanes))
+                    _scratch.get(str(k), (array.shape[1], blocks * lanes))
                     for k, (array, blocks) in enumerate(outputs)
                 ]
                 wrong = one(*inputs, lower, inverse, *results)
@@ -241,6 +314,7 @@ class Work:
                 for (array, blocks), result in zip(outputs, results, strict=True):
                     apart = result.reshape(len(result), blocks, at.stop - first, self.static)
                     array[at] = apart.transpose(2, 0, 1, 3).reshape(array[at].shape)
+            _scratch.trim()
 
         threads = max(1, min(self.threads, len(starts), arrays[-1][0].size // 65536))
         if threads == 1:
@@ -249,17 +323,29 @@ class Work:
             list(_pool(threads).map(task, [starts[k::threads] for k in range(threads)]))
 
 
-class _Scratch:
-    """float64 memory by name, kept from one group of items to the next."""
+class _Scratch(threading.local):
+    """float64 memory by name, a thread's own, kept from one group of items to the next.
+
+    Up to ``KEPT`` numbers of each name outlast a call: fresh pages cost three times the work on a
+    thousand frames.
+    """
+
+    KEPT = 1_000_000
 
     def __init__(self) -> None:
         self.memory: dict[str, NDArray[np.float64]] = {}
+
+    def trim(self) -> None:
+        self.memory = {k: v for k, v in self.memory.items() if v.size <= self.KEPT}
 
     def get(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         size = int(np.prod(shape))
         if name not in self.memory or self.memory[name].size < size:
             self.memory[name] = np.empty(size)
         return self.memory[name][:size].reshape(shape)
+
+
+_scratch = _Scratch()
 
 
 def _beside(array: NDArray[np.floating], blocks: int) -> NDArray[np.floating]:

@@ -46,11 +46,13 @@ def precisions(
     """As :func:`glottis.kernels.trajectory_reference.precisions`, differentiable."""
     _, frames, width = mean.shape
     reach = max(max(left, right) for left, right, _ in windows)
+    if lengths is None:
+        used = torch.ones(frames, width, dtype=mean.dtype, device=mean.device)
+        used[:reach, width // len(windows) :] = 0
+        used[max(0, frames - reach) :, width // len(windows) :] = 0
+        return mean, used / variance
     place = torch.arange(frames, device=mean.device)
     static = torch.arange(width, device=mean.device) < width // len(windows)
-    if lengths is None:
-        middle = (place >= reach) & (place < frames - reach)
-        return mean, (middle[:, None] | static).to(mean.dtype) / variance
     count = lengths.to(mean.device)[:, None]
     inside = (place < count)[:, :, None]
     used = inside & (((place >= reach) & (place < count - reach))[:, :, None] | static)
