@@ -115,6 +115,12 @@ def export_voice(
                 f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel "
                 f"settings {decoder_facts['mel']}, {run} with {facts['mel']}"
             )
+        if _told_pitch(decoder) and not getattr(acoustic.config, "pitch", False):
+            raise InputError(
+                f"the vocoder does not fit the acoustic model: {vocoder} is told the pitch "
+                f"(network.pitch=true), which {run} does not predict; train the one with "
+                "network.pitch=true or the other without"
+            )
     speakers = facts["speakers"]
     several = len(speakers) > 1
     if conversion and not (several and hasattr(acoustic, "convert")):
@@ -130,6 +136,10 @@ def export_voice(
             beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return out
+
+
+def _told_pitch(vocoder: nn.Module) -> bool:
+    return cast(Any, vocoder).batches == "windows_with_pitch"
 
 
 def _must_have_graph(run: Path, model: nn.Module, facts: dict[str, Any]) -> None:
@@ -234,6 +244,8 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
     import torch
     from torch import nn
 
+    told = vocoder is not None and _told_pitch(vocoder)
+
     class Graph(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -246,9 +258,9 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
         def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
             text, lengths, scales, *rest = inputs
             speaker = rest[0] if len(rest) > 1 else None
-            samples, durations = self.acoustic(text, lengths, scales, speaker, rest[-1])
+            samples, durations, *pitch = self.acoustic(text, lengths, scales, speaker, rest[-1])
             if self.vocoder is not None:
-                samples = self.vocoder(samples)
+                samples = self.vocoder(samples, *(pitch if told else ()))
             return torch.clamp(samples, -1.0, 1.0)[:, None, None, :], durations
 
     return Graph()

@@ -65,6 +65,21 @@ def test_discriminators_take_turns() -> None:
         _model(turns=4)
 
 
+def test_pitch_is_needed_where_it_is_learnt_from() -> None:
+    model, batch = _model(pitch=True), _batch()
+    assert model.batches == "windows_with_pitch"
+    with pytest.raises(ValueError, match="told the pitch"):
+        model(batch.mel)
+    hertz = torch.full((2, 64), 120.0)
+    hertz[:, 20:30] = 0.0
+    told = model(batch.mel, hertz)
+    assert told.shape == (2, 64 * 64)
+    assert not torch.allclose(told, model(batch.mel, 1.5 * hertz))
+    plain = _model()
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if k in plain.state_dict()})
+    torch.testing.assert_close(model(batch.mel, 0 * hertz), plain(batch.mel))
+
+
 def test_each_loss_reaches_its_own_parameters_only() -> None:
     model, batch = _model(), _batch()
     groups = model.optimized()

@@ -53,6 +53,14 @@ def test_a_voice_that_predicts_pitch_says_what_torch_says(
     out = export_voice(folder, tmp_path / "v.onnx", vocoder=runs[1])  # compares the two itself
     assert np.isfinite(Voice.load(out).speak("Rice.", seed=1).samples).all()
 
+    # A vocoder that is told the pitch goes with a model that predicts it, and with no other.
+    values = {"model": "vocos", "network": {**VOCOS, "pitch": True}, "training": TRAINING}
+    told = run(build(Recipe, values, "test"), [data], tmp_path / "told")
+    out = export_voice(folder, tmp_path / "t.onnx", vocoder=told)
+    assert np.isfinite(Voice.load(out).speak("Rice.", seed=1).samples).all()
+    with pytest.raises(InputError, match=r"told the pitch \(network\.pitch=true\)"):
+        export_voice(runs[0], tmp_path / "u.onnx", vocoder=told)
+
 
 def test_fewer_bits_make_smaller_files_of_the_same_graph(
     runs: tuple[Path, Path], tmp_path: Path

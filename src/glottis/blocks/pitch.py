@@ -55,6 +55,29 @@ def pitch_log_density(
     return torch.where(mask, total, 0.0).sum(1)
 
 
+def harmonic_phase(pitch: Tensor, fft_size: int, hop: int, sample_rate: int) -> Tensor:
+    """The phases that the harmonics of a pitch have in a short-time spectrum.
+
+    ``pitch`` ``[batch, frames]`` in Hz, 0 where unvoiced -> ``[batch, fft_size // 2 + 1, frames]``
+    in radians: each bin has the phase of the harmonic nearest to it, of pulses that go on through
+    the frames; 0 where unvoiced. Frames are windows of ``fft_size``, symmetric about their centres,
+    which lie ``hop`` apart.
+    """
+    before = nn.functional.pad(pitch[:, :-1], (1, 0))
+    # Half the sum where both frames are voiced, and the one that is where one is.
+    both = (before > 0) & (pitch > 0)
+    between = torch.where(both, 0.5 * (before + pitch), torch.maximum(before, pitch))
+    # Thousands of cycles, of which dozens of multiples are taken: too much for single precision.
+    cycles = torch.cumsum(between.double() * (hop / sample_rate), dim=1)
+    cycles = (cycles - torch.floor(cycles)).to(pitch.dtype)
+    bins = torch.arange(fft_size // 2 + 1, device=pitch.device, dtype=pitch.dtype)
+    hertz = bins * (sample_rate / fft_size)
+    number = torch.round(hertz[:, None] / pitch.clamp_min(1.0)[:, None]).clamp_min(1.0)
+    # A window that begins half its length before its centre turns every other bin over.
+    phase = 2 * math.pi * number * cycles[:, None] + math.pi * bins[:, None]
+    return torch.where(pitch[:, None] > 0, phase, 0.0)
+
+
 PITCH_BELLS = 36
 
 

@@ -228,7 +228,8 @@ class InverseSTFT(nn.Module):
 class SpectrumHead(nn.Module):
     """Hidden states to audio: log-magnitude and phase for every bin, then the inverse transform.
 
-    ``[batch, channels, frames]`` -> ``[batch, frames * hop]``. Float32 whatever the precision of
+    ``[batch, channels, frames]`` -> ``[batch, frames * hop]``. Phases count from ``reference``,
+    ``[batch, bins, frames]`` in radians, where one is given. Float32 whatever the precision of
     the stack: half precision has too few digits for a phase.
     """
 
@@ -238,10 +239,12 @@ class SpectrumHead(nn.Module):
         self.inverse = InverseSTFT(fft_size, hop)
         self.bins = fft_size // 2 + 1
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, reference: Tensor | None = None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             y = self.project(x.float().transpose(1, 2)).transpose(1, 2)
             log_magnitude, phase = y.split([self.bins, self.bins], dim=1)
+            if reference is not None:
+                phase = phase + reference
             # Vocos' bound: a magnitude above 100 is never speech and would overflow in training.
             magnitude = log_magnitude.exp().clamp_max(100.0)
             samples: Tensor = self.inverse(magnitude * phase.cos(), magnitude * phase.sin())

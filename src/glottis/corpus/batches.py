@@ -72,13 +72,15 @@ class WindowBatch(_Movable):
     """Random windows of utterances.
 
     ``mel`` float32 ``[batch, mels, frames]``, ``audio`` float32 ``[batch, frames * hop]``;
-    ``speaker`` int64 ``[batch]``; ``names`` are cut ids.
+    ``speaker`` int64 ``[batch]``; ``names`` are cut ids. In batches of the kind
+    ``"windows_with_pitch"`` also ``pitch`` float32 ``[batch, frames]`` in Hz, 0 where unvoiced.
     """
 
     names: Sequence[str]
     mel: Tensor
     audio: Tensor
     speaker: Tensor
+    pitch: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,11 @@ def copies(run: Path, cuts: Sequence[MonoCut]) -> Iterator[Spoken]:
     require("torch", extra="train")
     import torch
 
-    from glottis.corpus import load_audio, load_mel
+    from glottis.corpus import load_audio, load_mel, load_pitch
     from glottis.export import load_run
 
     model, facts = load_run(run)
-    if model.batches != "windows":
+    if not model.batches.startswith("windows"):
         raise InputError(
             f"{run} holds {facts['model']}, which is no vocoder; export it with one and evaluate "
             "the voice"
@@ -48,8 +48,12 @@ def copies(run: Path, cuts: Sequence[MonoCut]) -> Iterator[Spoken]:
             raise InputError(
                 f"{run} was trained with mel settings {facts['mel']}; prepare the corpus with them"
             )
+        told = [mel]
+        if model.batches == "windows_with_pitch":
+            told.append(load_pitch(cut))
         with torch.no_grad():
-            samples = model(torch.from_numpy(mel).unsqueeze(0))[0].clamp(-1, 1).numpy()
+            made = model(*(torch.from_numpy(values).unsqueeze(0) for values in told))
+        samples = made[0].clamp(-1, 1).numpy()
         said = cut.supervisions[0]
         yield Spoken(
             cut.id,

@@ -3,7 +3,8 @@
 A model is a ``torch.nn.Module`` with a ``Config`` in the same file and
 
 - ``batches``: the kind of batch it learns from, ``"utterances"``, ``"utterances_with_audio"``,
-  ``"parameters"`` (then its ``config.vocoder`` says which) or ``"windows"``;
+  ``"parameters"`` (then its ``config.vocoder`` says which), ``"windows"`` or
+  ``"windows_with_pitch"``;
 - ``optimized()``: parameters by the name of the loss that trains them;
 - ``steps(batch, step)``: yields ``(name, loss, logs)`` once for each optimiser, in order; the code
   after a ``yield`` runs when that optimiser has stepped, so an adversarial model is one generator;

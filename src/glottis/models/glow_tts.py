@@ -503,7 +503,8 @@ class GlowTTS(nn.Module):
         ).to(text.device)
         latent = self._latent(prior, durations, noise * temperature, longest)
         mask = mask_from_lengths(padded, longest)
-        return self._mel(prior, durations, latent, mask, given), lengths, durations
+        mel, _ = self._mel(prior, durations, latent, mask, given)
+        return mel, lengths, durations
 
     @torch.no_grad()
     def invert(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:
@@ -574,21 +575,22 @@ class GlowTTS(nn.Module):
         latent: Tensor,
         mask: Tensor,
         speaker: Tensor | None,
-    ) -> Tensor:
-        """Latents to log-mels, with pitch as predicted."""
-        log_pitch = voiced = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Latents to log-mels, with pitch as predicted, which is also given: Hz, 0 if unvoiced."""
+        log_pitch = voiced = pitch = None
         if self.pitch_predictor is not None:
             log_pitch, voicing = self.pitch_predictor(
                 expand(prior.hidden, durations, mask.shape[2]), mask
             )
             # Steep, so that it is almost always nearly 0 or 1 as in training, but without a jump.
             voiced = torch.sigmoid(4.0 * voicing)
+            pitch = torch.where(voicing > 0, log_pitch.exp(), 0.0)
         bells = _bells(log_pitch, voiced)
         mel = self.decoder.inverse(latent, mask, self._condition(speaker, bells))
         if self.regression is None:
-            return mel
+            return mel, pitch
         expected: Tensor = self.regression(prior.hidden, durations, bells, mask)
-        return mel + expected
+        return mel + expected, pitch
 
     def _condition(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
         if self.pitch_condition is None:
@@ -655,7 +657,8 @@ class AcousticGraph(nn.Module):
 
     ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
     (temperature, length scale, unused), ``speaker`` int64 ``[1]`` or None, ``seed`` int64 ``[1]``
-    -> log-mels ``[1, mels, frames]`` and durations int64 ``[1, text]``.
+    -> log-mels ``[1, mels, frames]``, durations int64 ``[1, text]`` and, when the model predicts
+    it, pitch ``[1, frames]`` in Hz, 0 where unvoiced.
     """
 
     def __init__(self, model: GlowTTS) -> None:
@@ -671,7 +674,7 @@ class AcousticGraph(nn.Module):
         scales: Tensor,
         speaker: Tensor | None,
         seed: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         model = self.model
         given = model._speaker(speaker)
         read = text
@@ -685,7 +688,7 @@ class AcousticGraph(nn.Module):
         noise = normal_from_seed(seed, frames, model.config.mel.mels) * scales[0]
         latent = model._latent(prior, durations, noise, frames)  # type: ignore[arg-type]
         mask = torch.ones_like(latent[:, :1], dtype=torch.bool)
-        mel = model._mel(prior, durations, latent, mask, given)
+        mel, pitch = model._mel(prior, durations, latent, mask, given)
         if not model.config.blanks:
             durations = restore_blanks(durations, kept, text)
-        return mel, durations
+        return (mel, durations) if pitch is None else (mel, durations, pitch)

@@ -25,6 +25,7 @@ from glottis.blocks.discriminators import (
     frozen,
     generator_loss,
 )
+from glottis.blocks.pitch import PITCH_BELLS, harmonic_phase, pitch_bells
 from glottis.blocks.spectral import LogMel, SpectralLoss, SpectrumHead
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
@@ -36,6 +37,10 @@ class Config:
 
     Discriminators cost most of a step. With ``turns`` above 1 each of them judges, and learns from,
     only every ``turns``-th step.
+
+    ``pitch`` tells the network the fundamental frequency of each frame, and it then predicts phases
+    as differences from those of that pitch's harmonics. A stack that sees half a second cannot keep
+    count of the cycles that went before, and what it guesses slips and is heard as roughness.
     """
 
     channels: int = 256
@@ -51,6 +56,7 @@ class Config:
     resolutions: tuple[int, ...] = (512, 1024, 2048)
     resolution_channels: int = 16
     turns: int = 1
+    pitch: bool = False
     mel: MelConfig = field(default_factory=MelConfig)
 
     def __post_init__(self) -> None:
@@ -60,7 +66,10 @@ class Config:
 
 
 class Vocos(nn.Module):
-    """Log-mels to audio: ``[batch, mels, frames]`` -> ``[batch, frames * hop]``."""
+    """Log-mels to audio: ``[batch, mels, frames]`` -> ``[batch, frames * hop]``.
+
+    With ``config.pitch`` also ``pitch`` ``[batch, frames]`` in Hz, 0 where unvoiced.
+    """
 
     batches = "windows"
 
@@ -69,6 +78,13 @@ class Vocos(nn.Module):
         self.config = config
         self.stack = ConvNeXtStack(config.mel.mels, config.channels, config.hidden, config.layers)
         self.head = SpectrumHead(config.channels, config.mel.fft_size, config.mel.hop)
+        self.pitch: nn.Conv1d | None = None
+        if config.pitch:
+            self.batches = "windows_with_pitch"
+            # Added to the log-mels, so that a network that learnt without it goes on from there.
+            self.pitch = nn.Conv1d(PITCH_BELLS + 1, config.mel.mels, 1)
+            nn.init.zeros_(self.pitch.weight)
+            nn.init.zeros_(self.pitch.bias)
         self.log_mel = LogMel(config.mel)
         self.spectral_loss = SpectralLoss()
         self.discriminators = Discriminators(
@@ -76,8 +92,16 @@ class Vocos(nn.Module):
             + [ResolutionDiscriminator(r, config.resolution_channels) for r in config.resolutions]
         )
 
-    def forward(self, mel: Tensor) -> Tensor:
-        samples: Tensor = self.head(self.stack(mel))
+    def forward(self, mel: Tensor, pitch: Tensor | None = None) -> Tensor:
+        if self.pitch is None:
+            samples: Tensor = self.head(self.stack(mel))
+            return samples
+        if pitch is None:
+            raise ValueError("this vocoder is told the pitch, and was given none")
+        own = self.config.mel
+        mel = mel + self.pitch(pitch_bells(torch.log(pitch.clamp_min(1.0)), (pitch > 0).float()))
+        reference = harmonic_phase(pitch, own.fft_size, own.hop, own.sample_rate)
+        samples = self.head(self.stack(mel), reference)
         return samples
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
@@ -92,7 +116,7 @@ class Vocos(nn.Module):
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """Losses of one batch; the discriminators join from ``adversarial_from`` on."""
         config = self.config
-        predicted = self(batch.mel)
+        predicted = self(batch.mel, batch.pitch)
         adversarial = step >= config.adversarial_from
         if adversarial:
             judges = self._judges(step)
@@ -125,7 +149,7 @@ class Vocos(nn.Module):
     @torch.no_grad()
     def validate(self, batch: WindowBatch) -> dict[str, Tensor]:
         """Held-out distances of log-mels and spectra."""
-        predicted = self(batch.mel)
+        predicted = self(batch.mel, batch.pitch)
         return {
             "mel": nn.functional.l1_loss(self.log_mel(predicted), self.log_mel(batch.audio)),
             "spectral": self.spectral_loss(predicted, batch.audio),
@@ -138,7 +162,8 @@ class Vocos(nn.Module):
     @torch.no_grad()
     def show(self, batch: WindowBatch) -> dict[str, Tensor]:
         """Log-mels ``[mels, frames]`` and audio ``[samples]`` of the first window and its copy."""
-        predicted = self(batch.mel[:1])
+        pitch = None if batch.pitch is None else batch.pitch[:1]
+        predicted = self(batch.mel[:1], pitch)
         return {
             "mel_recording": batch.mel[0],
             "mel_copy": self.log_mel(predicted)[0],
@@ -148,7 +173,10 @@ class Vocos(nn.Module):
 
 
 class VocoderGraph(nn.Module):
-    """Log-mels ``[batch, mels, frames]`` -> ``[batch, samples]``, without discriminators."""
+    """Log-mels ``[batch, mels, frames]``, and the pitch if it is told that -> ``[batch, samples]``.
+
+    Without discriminators.
+    """
 
     def __init__(self, model: Vocos) -> None:
         super().__init__()
@@ -156,6 +184,6 @@ class VocoderGraph(nn.Module):
         del model.discriminators
         model.head.inverse.products = True
 
-    def forward(self, mel: Tensor) -> Tensor:
-        samples: Tensor = self.model(mel)
+    def forward(self, mel: Tensor, pitch: Tensor | None = None) -> Tensor:
+        samples: Tensor = self.model(mel, pitch)
         return samples

@@ -32,7 +32,7 @@ from glottis.training.durations import durations_of
 Batch = UtteranceBatch | ParameterBatch | WindowBatch
 Position = tuple[int, int]
 """Epoch and batch within it."""
-KINDS = ("utterances", "utterances_with_audio", "parameters", "windows")
+KINDS = ("utterances", "utterances_with_audio", "parameters", "windows", "windows_with_pitch")
 """Of batches; see :mod:`glottis.corpus.batches`."""
 
 
@@ -69,6 +69,7 @@ class Batches(IterableDataset):
         self.corpus, self.split, self.kind, self.config = corpus, split, kind, config
         self.symbols, self.durations, self.vocoder = symbols, durations, vocoder
         self.start, self.once = start, once
+        self.windows = kind.startswith("windows")
         self.speakers = {name: index for index, name in enumerate(corpus.speakers)}
         self.languages = {name: index for index, name in enumerate(corpus.languages)}
 
@@ -92,7 +93,7 @@ class Batches(IterableDataset):
     def _sampler(self, epoch: int) -> DynamicCutSampler | DynamicBucketingSampler:
         config = self.config
         cuts = self.corpus.cuts(self.split)
-        if self.kind == "windows":
+        if self.windows:
             need = config.window_frames / self.corpus.mel.frame_rate
             cuts = cuts.filter(_AtLeast(need))
             shared: dict[str, Any] = {"max_cuts": config.batch_size}
@@ -108,7 +109,7 @@ class Batches(IterableDataset):
         sampler = kind(
             cuts,
             shuffle=not self.once,
-            drop_last=not self.once and self.kind == "windows",
+            drop_last=not self.once and self.windows,
             seed=config.seed,
             **shared,
         )
@@ -118,7 +119,7 @@ class Batches(IterableDataset):
     def _batch(self, cuts: CutSet, epoch: int) -> Batch:
         speaker = torch.tensor([self.speakers[cut.supervisions[0].speaker] for cut in cuts])
         names = [cut.id for cut in cuts]
-        if self.kind == "windows":
+        if self.windows:
             return self._windows(list(cuts), names, speaker, epoch)
         assert self.symbols is not None
         ids = [self.symbols.ids(cut.supervisions[0].custom["phonemes"]) for cut in cuts]
@@ -178,7 +179,7 @@ class Batches(IterableDataset):
         self, cuts: list[Any], names: list[str], speaker: torch.Tensor, epoch: int
     ) -> WindowBatch:
         frames, mel_config = self.config.window_frames, self.corpus.mel
-        mels, audio = [], []
+        mels, audio, pitch = [], [], []
         for cut in cuts:
             available = round(cut.duration * mel_config.sample_rate) // mel_config.hop
             # Of the cut and the epoch alone: however batches are divided, a cut gives one window.
@@ -186,7 +187,10 @@ class Batches(IterableDataset):
             start = int(rng.integers(0, available - frames + 1))
             mels.append(torch.from_numpy(load_mel(cut, start, frames)))
             audio.append(torch.from_numpy(load_audio(cut, start, frames)))
-        return WindowBatch(names, torch.stack(mels), torch.stack(audio), speaker)
+            if self.kind == "windows_with_pitch":
+                pitch.append(torch.from_numpy(load_pitch(cut, start, frames)))
+        told = torch.stack(pitch) if pitch else None
+        return WindowBatch(names, torch.stack(mels), torch.stack(audio), speaker, told)
 
 
 class _AtLeast:

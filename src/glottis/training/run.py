@@ -158,7 +158,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     task = Task(model, config)
     durations = read_durations(Path(config.durations)) if config.durations else None
     vocoder = getattr(model.config, "vocoder", None)
-    module = Data(corpus, network.batches, config, DEFAULT, durations, vocoder)
+    module = Data(corpus, model.batches, config, DEFAULT, durations, vocoder)
     state = folder / "state.ckpt"
     if state.exists():
         saved = torch.load(state, map_location="cpu", weights_only=True)["glottis"]
