@@ -117,41 +117,60 @@ def _slopes(raw, scratch, bits, powers, at, outer, minimum, out):  # type: ignor
 
 
 @compiled
+def _scratch(bins):  # type: ignore[no-untyped-def]
+    """For one tile; what :func:`_measure` fills and, the first two and last two, works with."""
+    return (
+        np.empty(TILE, np.int32),  # bits of exponentials
+        np.empty(TILE, np.float32),
+        np.empty((bins, TILE), np.float32),  # running sums over widths
+        np.empty((bins, TILE), np.float32),  # and over heights
+        np.empty(TILE, np.int32),  # bin of each element
+        np.empty((6, TILE), np.float32),  # its edges in x and in y, raw slopes at both
+        np.empty(TILE, np.float32),  # slopes at both
+        np.empty(TILE, np.float32),
+        np.empty((bins, TILE), np.float32),
+        np.empty((2, TILE), np.float32),
+    )
+
+
+@compiled
+def _measure(  # type: ignore[no-untyped-def]
+    given, widths, heights, raw, bound, min_bin, min_slope, inverse, scratch
+):
+    """Find the bin of each element of a tile, its edges and the slopes there."""
+    n, bins = widths.shape
+    bits, work, w_sums, h_sums, at, edges, low, high, shifted, shares = scratch
+    powers = bits.view(np.float32)
+    _sums_of_exponentials(widths, shifted, w_sums, shares[0], min_bin, bits, powers)
+    _sums_of_exponentials(heights, shifted, h_sums, shares[1], min_bin, bits, powers)
+    _gather(given, w_sums, h_sums, shares, raw, bound, min_bin, inverse, work, at, edges)
+    _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])
+    _slopes(edges[5, :n], work[:n], bits, powers, at, bins - 1, min_slope, high[:n])
+
+
+@compiled
 def _apply_rows(  # type: ignore[no-untyped-def]
     x, widths, heights, raw, bound, min_bin, min_slope, inverse, y, ladj
 ):
     bins = widths.shape[1]
-    bits = np.empty(TILE, np.int32)
-    powers = bits.view(np.float32)
-    w_sums, h_sums = np.empty((bins, TILE), np.float32), np.empty((bins, TILE), np.float32)
-    shifted, shares = np.empty((bins, TILE), np.float32), np.empty((2, TILE), np.float32)
-    values = np.empty(TILE, np.float32)
-    at, edges = np.empty(TILE, np.int32), np.empty((6, TILE), np.float32)
-    low, high = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
-    work, place = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    scratch = _scratch(bins)
+    bits, work, _, _, _, edges, low, high, _, _ = scratch
+    powers, place = bits.view(np.float32), np.empty(TILE, np.float32)
     for start in range(0, x.size, TILE):
         stop = min(start + TILE, x.size)
         n = stop - start
-        _sums_of_exponentials(widths[start:stop], shifted, w_sums, shares[0], min_bin, bits, powers)
-        _sums_of_exponentials(
-            heights[start:stop], shifted, h_sums, shares[1], min_bin, bits, powers
-        )
         given = x[start:stop]
-        _gather(
+        _measure(
             given,
-            w_sums,
-            h_sums,
-            shares,
+            widths[start:stop],
+            heights[start:stop],
             raw[start:stop],
             bound,
             min_bin,
+            min_slope,
             inverse,
-            values,
-            at,
-            edges,
+            scratch,
         )
-        _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])
-        _slopes(edges[5, :n], work[:n], bits, powers, at, bins - 1, min_slope, high[:n])
         for i in range(n):
             width, height = edges[1, i] - edges[0, i], edges[3, i] - edges[2, i]
             s, d0, d1 = height / width, low[i], high[i]
@@ -221,38 +240,24 @@ def _differentiate_rows(  # type: ignore[no-untyped-def]
     of_raw,
 ):
     bins = widths.shape[1]
-    bits = np.empty(TILE, np.int32)
-    powers = bits.view(np.float32)
-    w_sums, h_sums = np.empty((bins, TILE), np.float32), np.empty((bins, TILE), np.float32)
-    shifted, shares = np.empty((bins, TILE), np.float32), np.empty((2, TILE), np.float32)
-    values = np.empty(TILE, np.float32)
-    at, edges = np.empty(TILE, np.int32), np.empty((6, TILE), np.float32)
-    low, high = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
-    work = np.empty(TILE, np.float32)
+    scratch = _scratch(bins)
+    _, _, w_sums, h_sums, at, edges, low, high, _, _ = scratch
     one, two, zero = single(1.0), single(2.0), single(0.0)
     for start in range(0, x.size, TILE):
         stop = min(start + TILE, x.size)
         n = stop - start
-        _sums_of_exponentials(widths[start:stop], shifted, w_sums, shares[0], min_bin, bits, powers)
-        _sums_of_exponentials(
-            heights[start:stop], shifted, h_sums, shares[1], min_bin, bits, powers
-        )
         given = x[start:stop]
-        _gather(
+        _measure(
             given,
-            w_sums,
-            h_sums,
-            shares,
+            widths[start:stop],
+            heights[start:stop],
             raw[start:stop],
             bound,
             min_bin,
+            min_slope,
             inverse,
-            values,
-            at,
-            edges,
+            scratch,
         )
-        _slopes(edges[4, :n], work[:n], bits, powers, at, 0, min_slope, low[:n])
-        _slopes(edges[5, :n], work[:n], bits, powers, at, bins - 1, min_slope, high[:n])
         for i in range(n):
             row, k = start + i, at[i]
             of_raw[row, :] = zero
