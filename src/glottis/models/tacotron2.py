@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import drop_blanks
+from glottis.blocks.blanks import read_text
 from glottis.blocks.lengths import mask_from_lengths
+from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.kernels import mas
@@ -311,9 +312,7 @@ class Tacotron2(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.speakers = (
-            nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
-        )
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
         memory = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
         self.decoder = Decoder(config, memory)
         sizes = [config.mel.mels, *[config.postnet_channels] * (config.postnet_layers - 1)]
@@ -446,15 +445,11 @@ class Tacotron2(nn.Module):
     def _remember(
         self, text: Tensor, lengths: Tensor, speaker: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        if not self.config.blanks:
-            text, lengths = drop_blanks(text, lengths)
+        text, lengths = read_text(text, lengths, self.config.blanks)
         memory = self.encoder(text, lengths)
-        if self.speakers is not None:
-            if speaker is None:
-                raise ValueError(
-                    f"this model knows {self.config.speakers} speakers: name one of them"
-                )
-            given = self.speakers(speaker)[:, None].expand(-1, memory.shape[1], -1)
+        embedded = embed_speaker(self.speakers, speaker)
+        if embedded is not None:
+            given = embedded[:, None].expand(-1, memory.shape[1], -1)
             memory = torch.cat([memory, given.to(memory.dtype)], dim=2)
         return memory, lengths
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glottis.audio.mel import MelConfig
+from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
 from glottis.kernels import wavenet
@@ -171,9 +172,7 @@ class WaveNet(nn.Module):
         self.layers = nn.ModuleList(Layer(config, dilation) for dilation in config.dilations)
         self.hidden = nn.Conv1d(config.skip_channels, config.skip_channels, 1)
         self.last = nn.Conv1d(config.skip_channels, config.outputs, 1)
-        self.speakers = (
-            nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
-        )
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
         if config.output != "mulaw":
             # About the spread of a speech sample around its mean; 1 would cost thousands of steps.
             scales = config.outputs - (config.components if config.output != "gaussian" else 1)
@@ -385,12 +384,7 @@ class WaveNet(nn.Module):
         return 0.0
 
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
-        if self.speakers is None:
-            return None
-        if speaker is None:
-            raise ValueError(f"this model knows {self.config.speakers} speakers: name one of them")
-        embedded: Tensor = self.speakers(speaker)
-        return embedded
+        return embed_speaker(self.speakers, speaker)
 
     @torch.no_grad()
     def show(self, batch: WindowBatch) -> dict[str, Tensor]:
