@@ -361,21 +361,24 @@ def train(
 
 @app.command(name="import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A checkpoint of the model's own authors.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="glow_tts, grad_tts or hifi_gan.")],
+    source: Annotated[Path, typer.Argument(help="A checkpoint: .pth, .pt, .ckpt, g_*.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run folder to make.")],
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Their config.json or params.py; beside SOURCE by default."),
+        typer.Option("--config", help="The settings that belong to it; beside SOURCE by default."),
     ] = None,
+    language: LanguageOption = None,
 ) -> None:
-    """Turn a checkpoint of Glow-TTS', Grad-TTS' or HiFi-GAN's authors into a run folder.
+    """Turn a checkpoint that somebody else has trained into a run folder.
 
-    Nothing in it is executed. A vocoder can be used with 'export --vocoder'.
+    VITS of its authors or of Piper's training, Glow-TTS, Grad-TTS, HiFi-GAN, wavenet_vocoder and
+    NVIDIA's Tacotron 2 are told by their weights. Nothing in the file is executed.
     """
-    from glottis.models.originals import import_original
+    from glottis.originals import import_original
 
-    print(import_original(source, model, output, config))
+    imported = import_original(source, output, config=config, language=language)
+    _say(imported.found)
+    print(imported.folder)
 
 
 @app.command()

@@ -41,6 +41,8 @@ TOLERANCE = 5e-3
 Rounding alone makes 1e-3 or 2e-3 on random phonemes: a flow undone, then phases of loud bins."""
 PARTS = ("acoustic.model.", "vocoder.model.")
 """Where the state dicts of the two models lie in the graph's."""
+JUDGES = "discriminators."
+"""How the weights of discriminators begin."""
 UNSPOKEN = "glottis_unspoken"
 """Metadata key of the weights that the graph does not compute with, as safetensors in base64."""
 UNSPOKEN_LIMIT = 100_000
@@ -90,7 +92,7 @@ def export_voice(
     if not 0 <= noise_scale < np.inf:
         raise InputError(f"the temperature must be at least 0, not {noise_scale}")
     acoustic, facts = load_run(run, settings)
-    if "original" in facts:
+    if facts.get("foreign_symbols"):
         raise InputError(
             f"{run} was imported and reads the symbols of its authors' text front end, which a "
             "voice file does not have; train a model of your own, or start it from these weights "
@@ -216,6 +218,9 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
     model = network(build(config_class, values, f"{run}/run.json: network"))
     try:
         weights = load_file(path)
+        if not any(name.startswith(JUDGES) for name in weights):
+            # An imported generator may have come without its judges, which nobody hears.
+            weights |= {k: v for k, v in model.state_dict().items() if k.startswith(JUDGES)}
         model.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{path} does not hold this network: {error}") from error
