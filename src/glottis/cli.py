@@ -100,6 +100,10 @@ def speak(
     ] = None,
     voice: VoiceOption = None,
     speaker: SpeakerOption = None,
+    language: Annotated[
+        str | None,
+        typer.Option("--language", "-l", help="One of the voice's; the speaker's by default."),
+    ] = None,
     rate: Annotated[
         float, typer.Option("--rate", "-r", help="Speed: 0.25 (slow) to 4 (fast).")
     ] = 1.0,
@@ -152,6 +156,7 @@ def speak(
         chunks = chosen.stream(
             words,
             speaker=speaker,
+            language=language,
             rate=rate,
             pitch=pitch,
             timbre=timbre,
@@ -218,7 +223,7 @@ def _text(argument: str) -> str:
 
 @app.command()
 def voices() -> None:
-    """List the installed voices: language, speakers, size, licence."""
+    """List the installed voices: languages, speakers, size, licence."""
     from glottis.voices import folders, installed
 
     found = installed()
@@ -234,7 +239,7 @@ def voices() -> None:
         rows.append(
             (
                 voice.name,
-                voice.language,
+                ", ".join(voice.languages) or voice.language,
                 shown or "1",
                 f"{voice.size / 1e6:.1f} MB",
                 voice.license or "not stated",

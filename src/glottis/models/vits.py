@@ -658,7 +658,8 @@ class SpeechGraph(nn.Module):
 
     ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
     (temperature, length scale, temperature of durations), ``speaker`` int64 ``[1]`` or None,
-    ``seed`` int64 ``[1]`` -> audio ``[1, samples]`` and durations int64 ``[1, text]``.
+    ``seed`` int64 ``[1]``, ``language`` int64 ``[1]``, below zero or None for the speaker's own
+    -> audio ``[1, samples]`` and durations int64 ``[1, text]``.
     """
 
     def __init__(self, model: VITS) -> None:
@@ -674,12 +675,16 @@ class SpeechGraph(nn.Module):
         scales: Tensor,
         speaker: Tensor | None,
         seed: Tensor,
+        language: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         model = self.model
+        if language is not None:
+            own = model.speaker_language[:1] if speaker is None else model.speaker_language[speaker]
+            language = torch.where(language < 0, own, language)
         read, text_lengths, restored = read_one(text, text_lengths, model.config.blanks)
 
         def noise(channels: int, steps: Tensor | int, stream: int) -> Tensor:
             return normal_from_seed(seed, steps, channels, stream)
 
-        samples, durations = model.generate(read, text_lengths, speaker, None, scales, noise)
+        samples, durations = model.generate(read, text_lengths, speaker, language, scales, noise)
         return samples, restored(durations)
