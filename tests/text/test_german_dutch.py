@@ -22,8 +22,7 @@ GERMAN = [
     ("365 Tage", "dreihundert fünfundsechzig Tage"),
     ("1.234 Leute", "tausend zweihundert vierunddreißig Leute"),
     ("21.000 Plätze", "einundzwanzigtausend Plätze"),
-    ("1.234.567 Leute", "eine Million zweihundert vierunddreißigtausend fünfhundert siebenundsechzig "
-     "Leute"),
+    ("1.234.567", "eine Million zweihundert vierunddreißigtausend fünfhundert siebenundsechzig"),
     ("2.000.001", "zwei Millionen eins"),
     ("Agent 007", "Agent null null sieben"),
     ("Es waren -5 Grad.", "Es waren minus fünf Grad."),
@@ -92,7 +91,7 @@ GERMAN = [
     ("Vitamin C. Das ist gut.", "Vitamin C. Das ist gut."),
     ("Tel. 030 1234567", "Telefon null drei null, eins zwei drei vier fünf sechs sieben"),
     ("die USA und die NATO", "die U S A und die NATO"),
-    ("MP3", "MP drei"),
+    ("MP3", "M P drei"),
     ("www.beispiel.de", "W W W Punkt beispiel Punkt de"),
     ("Müller & Sohn", "Müller und Sohn"),
     ("Müller (aus Köln) kommt – heute!", "Müller, aus Köln, kommt; heute!"),
@@ -280,9 +279,10 @@ def _dutch_value(words: str) -> int:
     def small(word: str) -> int:
         if word.endswith("honderd"):
             return 100 * names[word.removesuffix("honderd")]
-        found = re.fullmatch(r"(\w+?)(?:en|ën)(\w+tig)", word)
-        if found and found[1] in names and found[2] in names:
-            return names[found[1]] + names[found[2]]
+        for found in re.finditer("en|ën", word):
+            one, tens = word[: found.start()], word[found.end() :]
+            if names.get(one, 10) < 10 and tens in names:
+                return names[one] + names[tens]
         return names[word]
 
     total = group = 0

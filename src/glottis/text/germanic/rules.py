@@ -340,7 +340,14 @@ def _before_number(m: re.Match[str], scene: Scene) -> Spoken:
 def _mixed(m: re.Match[str], scene: Scene) -> Spoken:
     """Letters and digits in one word ("A4", "MP3"): runs are read by themselves."""
     parts = re.findall(r"[^\W\d_]+|[0-9]+", m[0])
-    return " ".join(scene.lexis.number(part) if part[0].isdecimal() else part for part in parts)
+    return " ".join(
+        scene.lexis.number(part)
+        if part[0].isdecimal()
+        else " ".join(part)
+        if part.isupper() and len(part) < 4
+        else part
+        for part in parts
+    )
 
 
 def _address(m: re.Match[str], scene: Scene) -> Spoken:
