@@ -31,7 +31,7 @@ from glottis.alignment import path as dense_path
 from glottis.corpus.batches import UtteranceBatch
 from glottis.export import load_run
 from glottis.kernels import mas
-from glottis.models.originals import import_original
+from glottis.originals import import_original
 from harness import Claim, compare
 
 TOLERANCE = 1e-4
@@ -130,7 +130,7 @@ def glow_tts(peer: Path, folder: Path, timed: bool) -> None:
         place.mkdir()
         torch.save({"model": theirs.state_dict(), "iteration": 1}, place / "G_1.pth")
         (place / "config.json").write_text(json.dumps(settings))
-        ours, _ = load_run(import_original(place / "G_1.pth", "glow_tts", place / "run"))
+        ours, _ = load_run(import_original(place / "G_1.pth", place / "run").folder)
         speakers = changes.get("n_speakers", 1)
         batch = utterances(speakers, 50, 80, (120, 96))  # type: ignore[arg-type]
         given = batch.speaker if speakers > 1 else None  # type: ignore[operator]
@@ -231,7 +231,7 @@ def grad_tts(peer: Path, folder: Path, timed: bool) -> None:
         torch.save(theirs.state_dict(), place / "grad.pt")
         lines = [f"{name} = {value!r}" for name, value in settings.items()]
         (place / "params.py").write_text("import os\n" + "\n".join(lines) + "\nseed = os.sep * 2\n")
-        ours, _ = load_run(import_original(place / "grad.pt", "grad_tts", place / "run"))
+        ours, _ = load_run(import_original(place / "grad.pt", place / "run").folder)
         batch = utterances(settings["n_spks"], 149, 80, (64, 49))
         several = settings["n_spks"] > 1
         embedded = theirs.spk_emb(batch.speaker) if several else None
@@ -338,7 +338,7 @@ def hifi_gan(peer: Path, folder: Path, timed: bool) -> None:
         torch.save({"generator": theirs.state_dict()}, place / "g_00000001")
         torch.save({"mpd": mpd.state_dict(), "msd": msd.state_dict()}, place / "do_00000001")
         (place / "config.json").write_text(json.dumps(settings))
-        ours, _ = load_run(import_original(place / "g_00000001", "hifi_gan", place / "run"))
+        ours, _ = load_run(import_original(place / "g_00000001", place / "run").folder)
         mel, audio = torch.randn(2, 80, 32) - 4, torch.randn(2, 1, 32 * 256) * 0.1
         with torch.no_grad():
             spoken = theirs(mel)

@@ -18,7 +18,8 @@ from unittest.mock import MagicMock
 import torch
 
 from glottis.corpus.batches import UtteranceBatch
-from glottis.models.tacotron2 import Tacotron2
+from glottis.export import load_run
+from glottis.originals import import_original
 from harness import Claim, compare
 
 SIZES = {
@@ -71,7 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint"
         torch.save({"iteration": 1, "state_dict": peer.state_dict(), "learning_rate": 1e-3}, path)
-        ours = Tacotron2.from_original(path)
+        ours = load_run(import_original(path, Path(folder) / "run").folder)[0]
 
     batch, symbols, frames = 8, 60, arguments.frames
     text = torch.randint(1, 148, (batch, symbols))

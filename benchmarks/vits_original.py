@@ -29,7 +29,8 @@ from glottis.config import build
 from glottis.corpus.batches import UtteranceBatch
 from glottis.likelihood.divergence import kl_from_draw
 from glottis.models.vits import VITS, Config, expand
-from glottis.models.vits_original import from_original
+from glottis.originals.names import fitted
+from glottis.originals.vits import from_authors
 
 SETTINGS: dict[str, Any] = {
     "train": {"segment_size": 8192},
@@ -173,9 +174,9 @@ def compare(authors: Any, settings: dict[str, Any], stochastic: bool) -> dict[st
     ]
     theirs.load_state_dict(weights[0])
     judges.load_state_dict(weights[1])
-    network, state = from_original({"model": weights[0]}, settings, {"model": weights[1]})
+    network, state = from_authors({**weights[0], **weights[1]}, settings)
     ours = VITS(build(Config, network)).eval()
-    ours.load_state_dict(state)
+    ours.load_state_dict(fitted(state, ours.state_dict()))
     batch = batch_of(ours.config)
     assert batch.audio is not None
     check = Comparison()

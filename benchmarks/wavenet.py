@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from glottis.export import load_run
 from glottis.kernels.wavenet import PRECISIONS
 from glottis.likelihood.mixtures import DiscretizedLogisticMixture
-from glottis.models.wavenet import WaveNet
+from glottis.originals import import_original
 from harness import Claim, machine, record
 
 COMMAND = "python benchmarks/wavenet.py PATH"
@@ -127,7 +128,7 @@ def main() -> None:
         folder = Path(name)
         torch.save({"state_dict": peer.state_dict()}, folder / "checkpoint.pth")
         (folder / "preset.json").write_text(json.dumps(SETTINGS))
-        ours = WaveNet.from_original(folder / "checkpoint.pth", folder / "preset.json")
+        ours = load_run(import_original(folder / "checkpoint.pth", folder / "run").folder)[0]
 
     frames = arguments.samples // 256 + 1
     mel = torch.randn(1, 80, frames, generator=torch.Generator().manual_seed(1))

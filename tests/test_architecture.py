@@ -16,7 +16,7 @@ FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 LAYERS = """
     cli
     serve
-    training evaluation conversion
+    training evaluation conversion originals
     export
     graph
     models

@@ -100,6 +100,10 @@ def speak(
     ] = None,
     voice: VoiceOption = None,
     speaker: SpeakerOption = None,
+    language: Annotated[
+        str | None,
+        typer.Option("--language", "-l", help="One of the voice's; the speaker's by default."),
+    ] = None,
     rate: Annotated[
         float, typer.Option("--rate", "-r", help="Speed: 0.25 (slow) to 4 (fast).")
     ] = 1.0,
@@ -152,6 +156,7 @@ def speak(
         chunks = chosen.stream(
             words,
             speaker=speaker,
+            language=language,
             rate=rate,
             pitch=pitch,
             timbre=timbre,
@@ -218,7 +223,7 @@ def _text(argument: str) -> str:
 
 @app.command()
 def voices() -> None:
-    """List the installed voices: language, speakers, size, licence."""
+    """List the installed voices: languages, speakers, size, licence."""
     from glottis.voices import folders, installed
 
     found = installed()
@@ -234,7 +239,7 @@ def voices() -> None:
         rows.append(
             (
                 voice.name,
-                voice.language,
+                ", ".join(voice.languages) or voice.language,
                 shown or "1",
                 f"{voice.size / 1e6:.1f} MB",
                 voice.license or "not stated",
@@ -361,21 +366,24 @@ def train(
 
 @app.command(name="import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A checkpoint of the model's own authors.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="glow_tts, grad_tts or hifi_gan.")],
+    source: Annotated[Path, typer.Argument(help="A checkpoint: .pth, .pt, .ckpt, g_*.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run folder to make.")],
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Their config.json or params.py; beside SOURCE by default."),
+        typer.Option("--config", help="The settings that belong to it; beside SOURCE by default."),
     ] = None,
+    language: LanguageOption = None,
 ) -> None:
-    """Turn a checkpoint of Glow-TTS', Grad-TTS' or HiFi-GAN's authors into a run folder.
+    """Turn a checkpoint that somebody else has trained into a run folder.
 
-    Nothing in it is executed. A vocoder can be used with 'export --vocoder'.
+    VITS of its authors or of Piper's training, Glow-TTS, Grad-TTS, HiFi-GAN, wavenet_vocoder and
+    NVIDIA's Tacotron 2 are told by their weights. Nothing in the file is executed.
     """
-    from glottis.models.originals import import_original
+    from glottis.originals import import_original
 
-    print(import_original(source, model, output, config))
+    imported = import_original(source, output, config=config, language=language)
+    _say(imported.found)
+    print(imported.folder)
 
 
 @app.command()

@@ -1,10 +1,11 @@
 """A trained run to one voice file, compared with torch before it is written.
 
 The graph holds acoustic model and vocoder and has Piper's signature ``input, input_lengths, scales
-[, sid] -> output``, so Piper and sherpa-onnx speak it as well. Three things are added that they
-ignore: the input ``seed`` (an initializer, so that it may be left out), the output ``durations``
-in frames, one for each input id, and the few weights that only training needs, in the metadata, so
-that a voice file alone is enough to train on (:func:`voice_weights`).
+[, sid] -> output``, so Piper and sherpa-onnx speak it as well. Some things are added that they
+ignore: the inputs ``seed`` and, for a model that is told the language, ``language`` (initializers,
+so that they may be left out), the output ``durations`` in frames, one for each input id, and the
+few weights that only training needs, in the metadata, so that a voice file alone is enough to train
+on (:func:`voice_weights`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ TOLERANCE = 5e-3
 Rounding alone makes 1e-3 or 2e-3 on random phonemes: a flow undone, then phases of loud bins."""
 PARTS = ("acoustic.model.", "vocoder.model.")
 """Where the state dicts of the two models lie in the graph's."""
+JUDGES = "discriminators."
+"""How the weights of discriminators begin."""
+DEFAULTS = {"seed": 0, "language": -1}
+"""Inputs of a voice's graph that may be left out, and what they are then."""
 UNSPOKEN = "glottis_unspoken"
 """Metadata key of the weights that the graph does not compute with, as safetensors in base64."""
 UNSPOKEN_LIMIT = 100_000
@@ -90,7 +95,7 @@ def export_voice(
     if not 0 <= noise_scale < np.inf:
         raise InputError(f"the temperature must be at least 0, not {noise_scale}")
     acoustic, facts = load_run(run, settings)
-    if "original" in facts:
+    if facts.get("foreign_symbols"):
         raise InputError(
             f"{run} was imported and reads the symbols of its authors' text front end, which a "
             "voice file does not have; train a model of your own, or start it from these weights "
@@ -126,12 +131,16 @@ def export_voice(
     if conversion and not (several and hasattr(acoustic, "convert")):
         raise InputError(f"{run} cannot convert: that takes a VITS of several speakers")
     graph = voice_graph(acoustic, decoder)
+    spoken = _spoken(facts, acoustic)
+    inputs: dict[str, Any] = {"several": several, "languages": _languages(acoustic)}
     with replacing(out) as path:
-        _write_graph(graph, path, weights, _metadata(facts), _example(several, 24), AUDIO_AXES)
-        _check(graph, path, several)
+        _write_graph(
+            graph, path, weights, _metadata(facts, spoken), _example(24, **inputs), AUDIO_AXES
+        )
+        _check(graph, path, **inputs)
         if conversion:
             _write_conversion(acoustic, out, weights, facts)
-        description = _description(facts, name or out.stem, license, noise_scale, out)
+        description = _description(facts, spoken, name or out.stem, license, noise_scale, out)
         with replacing(out.with_name(out.name + ".json")) as beside:
             beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
@@ -180,7 +189,8 @@ def _export_parameters(
     several = len(facts["speakers"]) > 1
     graph, trained = Graph(), cast(Any, model)
     config = trained.config
-    description = _description(facts, name or out.stem, license, 0.0, out)
+    spoken = _spoken(facts, model)
+    description = _description(facts, spoken, name or out.stem, license, 0.0, out)
     description["hop_length"] = config.vocoder.hop
     variance = trained.global_variance * trained.scale.square()
     description["glottis"]["parameters"] = {
@@ -190,9 +200,9 @@ def _export_parameters(
         "global_variance": [float(value) for value in variance],
     }
     with replacing(out) as path:
-        example = _example(several, 24, seeded=False)
-        _write_graph(graph, path, weights, _metadata(facts), example, PARAMETER_AXES)
-        _check(graph, path, several, seeded=False)
+        example = _example(24, several=several, seeded=False)
+        _write_graph(graph, path, weights, _metadata(facts, spoken), example, PARAMETER_AXES)
+        _check(graph, path, several=several, seeded=False)
         with replacing(out.with_name(out.name + ".json")) as beside:
             beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
@@ -226,6 +236,9 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
     model = network(build(config_class, values, f"{run}/run.json: network"))
     try:
         weights = load_file(path)
+        if not any(name.startswith(JUDGES) for name in weights):
+            # An imported generator may have come without its judges, which nobody hears.
+            weights |= {k: v for k, v in model.state_dict().items() if k.startswith(JUDGES)}
         model.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{path} does not hold this network: {error}") from error
@@ -237,14 +250,16 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
     that makes audio.
 
     The module takes ``input`` int64 ``[1, text]``, ``input_lengths`` int64 ``[1]``, ``scales``
-    float32 ``[3]``, ``sid`` int64 ``[1]`` when several speakers are known, ``seed`` int64 ``[1]``,
-    and gives samples ``[1, 1, 1, samples]`` in [-1, 1] and durations int64 ``[1, text]``. The
+    float32 ``[3]``, ``sid`` int64 ``[1]`` when several speakers are known, ``language`` int64
+    ``[1]`` when the model is told it (below zero: the speaker's own), ``seed`` int64 ``[1]``, and
+    gives samples ``[1, 1, 1, samples]`` in [-1, 1] and durations int64 ``[1, text]``. The
     modules given are copied, not changed.
     """
     import torch
     from torch import nn
 
     told = vocoder is not None and _told_pitch(vocoder)
+    tells = _languages(acoustic) > 1
 
     class Graph(nn.Module):
         def __init__(self) -> None:
@@ -256,14 +271,23 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
             _to_plain_weights(self)
 
         def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-            text, lengths, scales, *rest = inputs
-            speaker = rest[0] if len(rest) > 1 else None
-            samples, durations, *pitch = self.acoustic(text, lengths, scales, speaker, rest[-1])
+            text, lengths, scales, *rest, seed = inputs
+            language = [rest.pop()] if tells else []
+            speaker = rest.pop() if rest else None
+            samples, durations, *pitch = self.acoustic(
+                text, lengths, scales, speaker, seed, *language
+            )
             if self.vocoder is not None:
                 samples = self.vocoder(samples, *(pitch if told else ()))
             return torch.clamp(samples, -1.0, 1.0)[:, None, None, :], durations
 
     return Graph()
+
+
+def _languages(model: nn.Module) -> int:
+    """How many languages a model can be told beside the phonemes; 1 for one that is not told."""
+    table: Any = getattr(model, "languages", None)
+    return 1 if table is None else int(table.num_embeddings)
 
 
 AUDIO_AXES = {"input": {1: "text"}, "output": {3: "samples"}, "durations": {1: "text"}}
@@ -397,9 +421,10 @@ def _write_graph(
     graph.load_state_dict(
         {key: torch.from_numpy(value.copy()) for key, value in stored.items()}, strict=False
     )
-    if "seed" in example:
-        seed = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "seed")
-        model.graph.initializer.append(seed)
+    for key, default in DEFAULTS.items():
+        if key in example:
+            tensor = onnx.numpy_helper.from_array(np.array([default], np.int64), key)
+            model.graph.initializer.append(tensor)
     forget_shapes(model)
     del model.metadata_props[:]
     for key, value in metadata.items():
@@ -506,8 +531,7 @@ def _store(model: Any, weights: Storage) -> dict[str, np.ndarray]:
 def _check(
     graph: nn.Module,
     path: Path,
-    several: bool,
-    seeded: bool = True,
+    **inputs: Any,
 ) -> None:
     """Speak a few random sentences with torch and with the file; raise when they differ."""
     import torch
@@ -515,7 +539,7 @@ def _check(
     session = _open(path)
     rng = np.random.default_rng(0)
     for length in (9, 40, 151):
-        example = _example(several, length, rng, seeded)
+        example = _example(length, rng, **inputs)
         *ours, durations = session.run(None, example)
         with torch.no_grad():
             *theirs, wanted = graph(*(torch.from_numpy(value) for value in example.values()))
@@ -540,8 +564,14 @@ def _open(path: Path) -> Any:
 
 
 def _example(
-    several: bool, length: int, rng: np.random.Generator | None = None, seeded: bool = True
+    length: int,
+    rng: np.random.Generator | None = None,
+    *,
+    several: bool,
+    languages: int = 1,
+    seeded: bool = True,
 ) -> dict[str, np.ndarray]:
+    """Inputs for a random sentence; of several languages one by chance, or the speaker's own."""
     rng = rng or np.random.default_rng(1)
     known = sorted(i for ids in DEFAULT.phoneme_id_map.values() for i in ids if i > 2)
     ids = np.zeros(length, np.int64)
@@ -554,14 +584,27 @@ def _example(
     }
     if several:
         values["sid"] = np.array([1])
+    if languages > 1:
+        values["language"] = rng.integers(-1, languages, 1, dtype=np.int64)
     if seeded:
         values["seed"] = np.array([7])
     return values
 
 
-def _metadata(facts: dict[str, Any]) -> dict[str, str]:
+def _spoken(facts: dict[str, Any], model: nn.Module) -> dict[str, str]:
+    """The language of each speaker, in the speakers' order."""
+    known = facts["languages"]
+    if "speaker_languages" in facts:
+        return {name: facts["speaker_languages"][name] for name in facts["speakers"]}
+    if _languages(model) > 1:  # A run from before training noted it: the model has heard it.
+        heard = cast(Any, model).speaker_language.tolist()
+        return {name: known[heard[i]] for i, name in enumerate(facts["speakers"])}
+    return dict.fromkeys(facts["speakers"], known[0])
+
+
+def _metadata(facts: dict[str, Any], spoken: dict[str, str]) -> dict[str, str]:
     """What sherpa-onnx reads from the graph itself."""
-    language = facts["languages"][0]
+    language = next(iter(spoken.values()))
     return {
         "model_type": "vits",
         "comment": "piper",
@@ -574,10 +617,21 @@ def _metadata(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _description(
-    facts: dict[str, Any], name: str, license: str | None, noise_scale: float, out: Path
+    facts: dict[str, Any],
+    spoken: dict[str, str],
+    name: str,
+    license: str | None,
+    noise_scale: float,
+    out: Path,
 ) -> dict[str, Any]:
+    """The JSON beside the graph. What Piper reads tells of the first speaker's language alone."""
     speakers: Sequence[str] = facts["speakers"]
-    language = facts["languages"][0]
+    language = next(iter(spoken.values()))
+    languages: dict[str, Any] = {}
+    if len(facts["languages"]) > 1:
+        languages["languages"] = {name: i for i, name in enumerate(facts["languages"])}
+        if len(speakers) > 1:
+            languages["speaker_languages"] = spoken
     return {
         "audio": {"sample_rate": facts["mel"]["sample_rate"], "quality": "medium"},
         "espeak": {"voice": language},
@@ -599,5 +653,6 @@ def _description(
             "license": license,
             "card": f"{out.stem}.md",
             "date": date.today().isoformat(),
+            **languages,
         },
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -198,52 +197,6 @@ def test_prenet_dropout_stays_on_and_is_repeatable() -> None:
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))
-
-
-def test_original_checkpoints_are_read(tmp_path: Path) -> None:
-    """Every weight finds its place: names as NVIDIA's, made from ours by the inverse of the map."""
-    from glottis.models.tacotron2 import _original_weights
-
-    model = _model(blanks=True, symbols=30)
-    renamed, location = {}, "decoder.attention_layer.location_layer"
-    swaps = [
-        ("decoder.attention.location_out.", f"{location}.location_dense.linear_layer."),
-        ("decoder.attention.location.", f"{location}.location_conv.conv."),
-        ("decoder.attention.query.", "decoder.attention_layer.query_layer.linear_layer."),
-        ("decoder.attention.memory.", "decoder.attention_layer.memory_layer.linear_layer."),
-        ("decoder.attention.score.", "decoder.attention_layer.v.linear_layer."),
-        ("decoder.cell.", "decoder.attention_rnn."),
-        ("decoder.lstm.", "decoder.decoder_rnn."),
-        ("decoder.frames.", "decoder.linear_projection.linear_layer."),
-        ("decoder.stop.", "decoder.gate_layer.linear_layer."),
-        ("encoder.embed.", "embedding."),
-        ("postnet.", "postnet.convolutions."),
-    ]  # fmt: skip
-    for name, value in model.state_dict().items():
-        theirs = name
-        for ours, original in swaps:
-            if name.startswith(ours):
-                theirs = original + name.removeprefix(ours)
-                break
-        if "decoder_rnn" in theirs:
-            theirs = theirs.removesuffix("_l0")
-        if "prenet" in theirs:
-            theirs = theirs.replace(".weight", ".linear_layer.weight")
-        theirs = theirs.replace(".conv.", ".0.conv.") if "convolutions" in theirs else theirs
-        theirs = theirs.replace(".norm.", ".1.")
-        renamed[theirs] = value
-    assert _original_weights(renamed).keys() == model.state_dict().keys()
-    torch.save({"state_dict": renamed, "iteration": 3}, tmp_path / "a.pt")
-    read = Tacotron2.from_original(tmp_path / "a.pt")
-    for (key, ours), other in zip(
-        model.state_dict().items(), read.state_dict().values(), strict=True
-    ):
-        assert torch.equal(ours, other), key
-    torch.save({"state_dict": {"x": torch.zeros(1)}}, tmp_path / "b.pt")
-    with pytest.raises(InputError, match="does not hold"):
-        Tacotron2.from_original(tmp_path / "b.pt")
-    with pytest.raises(InputError, match="cannot read"):
-        Tacotron2.from_original(tmp_path / "none.pt")
 
 
 def test_bad_settings_are_named() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -192,58 +190,3 @@ def test_bad_input_is_named() -> None:
         Config(**{**SMALL, "stacks": 3})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="2 speakers"):
         _model(speakers=2).log_prob(_audio(1), mel)
-
-
-def _original(model: WaveNet) -> dict[str, torch.Tensor]:
-    """The model's weights as wavenet_vocoder stores them, with weight normalisation."""
-    names = {"first": "first_conv", "hidden": "last_conv_layers.1", "last": "last_conv_layers.3"}
-    names |= {"upsampling.context": "upsample_net.conv_in"}
-    for i in range(4):
-        for ours, theirs in (
-            ("gate", "conv"),
-            ("residual", "conv1x1_out"),
-            ("skip", "conv1x1_skip"),
-            ("condition", "conv1x1c"),
-        ):
-            names[f"layers.{i}.{ours}"] = f"conv_layers.{i}.{theirs}"
-    state = {}
-    for ours, theirs in names.items():
-        module = model.get_submodule(ours)
-        weight = module.weight.detach()
-        size = weight.flatten(1).norm(dim=1)[:, None, None]
-        state[f"{theirs}.weight_g"], state[f"{theirs}.weight_v"] = size, weight * 3 / size
-        if module.bias is not None:
-            state[f"{theirs}.bias"] = module.bias.detach()
-    for i, taps in enumerate(model.upsampling.stages):
-        name = f"upsample_net.upsample.up_layers.{2 * i + 1}"
-        state[f"{name}.weight_v"] = taps.detach()[None, None, None] * 5
-        state[f"{name}.weight_g"] = taps.detach().norm()[None, None, None, None]
-    return state
-
-
-def test_original_checkpoints_are_read(tmp_path: Path) -> None:
-    model = _model()
-    settings = (
-        '{"input_type": "raw", "quantize_channels": 65536, "output_distribution": "Logistic",'
-        '"out_channels": 9, "layers": 4, "stacks": 2, "kernel_size": 3, "residual_channels": 8,'
-        '"gate_channels": 16, "skip_out_channels": 8, "dropout": 0.0, "cin_channels": 4,'
-        '"cin_pad": 1, "gin_channels": -1, "n_speakers": 7, "log_scale_min": -16.0,'
-        '"upsample_conditional_features": true, "upsample_params": {"upsample_scales": [2, 4]},'
-        '"sample_rate": 22050, "fft_size": 64, "hop_size": 8, "fmin": 125, "fmax": 7600}'
-    )
-    (tmp_path / "preset.json").write_text(settings)
-    torch.save({"state_dict": _original(model)}, tmp_path / "a.pth")
-    read = WaveNet.from_original(tmp_path / "a.pth", tmp_path / "preset.json")
-    audio = read.targets(_audio())
-    with torch.no_grad():
-        torch.testing.assert_close(read.predict(audio, _mel()), model.predict(audio, _mel()))
-    (tmp_path / "mode.json").write_text(settings.replace("[2, 4]}", '[2, 4], "mode": "linear"}'))
-    with pytest.raises(InputError, match="nearest"):
-        WaveNet.from_original(tmp_path / "a.pth", tmp_path / "mode.json")
-    (tmp_path / "wide.json").write_text(settings.replace('_channels": 8', '_channels": 12'))
-    with pytest.raises(InputError, match="does not fit"):
-        WaveNet.from_original(tmp_path / "a.pth", tmp_path / "wide.json")
-    (tmp_path / "b.pth").write_bytes(b"not a checkpoint")
-    with pytest.raises(InputError, match="cannot read checkpoint"):
-        WaveNet.from_original(tmp_path / "b.pth", tmp_path / "preset.json")
-    assert np.isfinite(read.synthesize(_mel(1)).numpy()).all()

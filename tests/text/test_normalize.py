@@ -339,12 +339,9 @@ def test_cleaning_is_idempotent(text: str) -> None:
 
 
 def test_other_languages_keep_their_numbers_for_espeak() -> None:
-    assert (
-        normalize("Am 3.4. um 15:45 kostet es 3,50 €.", "de")
-        == "Am 3.4. um 15:45 kostet es 3,50 €."
-    )
-    assert normalize("Dr. Müller (aus Köln) kommt – z.B. heute!", "de") == (
-        "Dr Müller, aus Köln, kommt; z.B heute!"
+    assert normalize("Il est 15:45, 3,50 €.", "fr") == "Il est 15:45, 3,50 €."
+    assert normalize("M. Dupont (de Lyon) vient – p.ex. demain!", "fr") == (
+        "M Dupont, de Lyon, vient; p.ex demain!"
     )
 
 

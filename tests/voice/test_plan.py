@@ -8,11 +8,11 @@ from glottis.errors import InputError
 from glottis.text import FrontEnd
 from glottis.voice.plan import Say, Silence, paragraphs, plan
 
-FRONT_END = FrontEnd()
+FRONT_ENDS = {language: FrontEnd(language) for language in ("en-us", "de")}
 
 
 def planned(text, ssml=None):
-    return plan(text, FRONT_END, ssml=ssml, pause=0.2, paragraph_pause=0.6)
+    return plan(text, FRONT_ENDS, "en-us", ssml=ssml, pause=0.2, paragraph_pause=0.6)
 
 
 def letters(text):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,27 @@ from glottis.blocks.lengths import mask_from_lengths
 
 PAD = 0
 """The id of the pad in every ``phoneme_id_map``."""
+
+
+def read_text(text: Tensor, lengths: Tensor, blanks: bool) -> tuple[Tensor, Tensor]:
+    """What a model reads of its ids, and how many: all with ``blanks``, else all but the pads.
+
+    ``text`` int64 ``[batch, text]``, ``lengths`` int64 ``[batch]``.
+    """
+    return (text, lengths) if blanks else drop_blanks(text, lengths)
+
+
+def read_one(
+    text: Tensor, lengths: Tensor, blanks: bool
+) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """:func:`read_text` for one sentence, in operations that ONNX has.
+
+    The third part turns durations of what is read into durations of all ids, int64 ``[1, text]``.
+    """
+    if blanks:
+        return text, lengths, lambda durations: durations
+    read, counts, kept = drop_blanks_of_one(text, lengths)
+    return read, counts, lambda durations: restore_blanks(durations, kept, text)
 
 
 def drop_blanks(text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from glottis.blocks.transformer import Transformer
+from glottis.blocks.text_encoder import TextEncoder
 
 
 class Prior(NamedTuple):
@@ -24,27 +23,42 @@ class Prior(NamedTuple):
     mel_mean: Tensor | None
 
 
-class TextPrior(nn.Module):
+class TextPrior(TextEncoder):
     """Phoneme ids to :class:`Prior`.
 
     ``text`` int64 ``[batch, text]``, ``mask`` bool ``[batch, 1, text]``, ``condition``
-    ``[batch, condition_channels, 1]`` for the log-mels' Gaussians and for a transformer built with
-    a condition, ``language`` ``[batch, channels, 1]`` added to every symbol; both may be None.
+    ``[batch, condition_channels, 1]`` for the log-mels' Gaussians and, with ``condition_text``, for
+    the transformer, ``language`` ``[batch, channels, 1]`` added to every symbol; both may be None.
     """
 
     def __init__(
         self,
         symbols: int,
         latent: int,
-        transformer: Transformer,
         channels: int,
+        filter_channels: int,
+        heads: int,
+        layers: int,
+        kernel_size: int,
+        dropout: float,
+        window: int,
         mels: int = 0,
         condition_channels: int = 0,
+        condition_text: bool = False,
     ) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(symbols, channels)
-        nn.init.normal_(self.embed.weight, std=channels**-0.5)
-        self.transformer = transformer
+        super().__init__(
+            symbols,
+            channels,
+            filter_channels,
+            heads,
+            layers,
+            kernel_size,
+            dropout,
+            window,
+            prenet=False,
+            norm_eps=1e-5,
+            condition_channels=condition_channels if condition_text else 0,
+        )
         self.project = nn.Conv1d(channels, 2 * latent, 1)
         self.mel_mean = nn.Conv1d(channels + condition_channels, mels, 1) if mels else None
         if self.mel_mean is not None:
@@ -58,10 +72,7 @@ class TextPrior(nn.Module):
         condition: Tensor | None = None,
         language: Tensor | None = None,
     ) -> Prior:
-        x = self.embed(text).transpose(1, 2)
-        if language is not None:
-            x = x + language
-        x = self.transformer(x * math.sqrt(x.shape[1]), mask, condition)
+        x = self.features(text, mask, condition, language)
         mean, log_scale = (self.project(x).float() * mask).chunk(2, dim=1)
         if self.mel_mean is None:
             return Prior(x, mean, log_scale, None)

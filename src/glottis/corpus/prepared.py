@@ -40,6 +40,7 @@ class Prepared:
         dirs: the folders.
         mel: how the features of all of them were made.
         speakers, languages: sorted names.
+        speaker_languages: what each speaker speaks; of several languages the first folder's.
         counts: cuts in each split.
         minutes: minutes of speech in each split.
 
@@ -66,6 +67,10 @@ class Prepared:
         self.mel = mels[0]
         self.speakers = sorted({name for item in all_settings for name in item["speakers"]})
         self.languages = sorted({item["language"] for item in all_settings})
+        self.speaker_languages: dict[str, str] = {}
+        for item in all_settings:
+            for name in item["speakers"]:
+                self.speaker_languages.setdefault(name, item["language"])
         splits: tuple[Split, ...] = ("train", "test")
         self.counts = {s: sum(int(item["counts"][s]) for item in all_settings) for s in splits}
         self.minutes = {s: sum(float(item["minutes"][s]) for item in all_settings) for s in splits}

@@ -316,7 +316,8 @@ def _chosen(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
 def _speak_texts(
     voice: Voice, lines: Sequence[tuple[str, str]], speaker: str | None, seed: int
 ) -> Iterator[Spoken]:
-    front_end = _speller(voice.language)
+    who = speaker if speaker in voice.speakers else None
+    front_end = _speller(voice.language_of(who))
     for name, text in lines:
         yield _speak(voice, name, text, front_end.analyse(text).spoken, speaker, seed)
 

@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from glottis.alignment import coverage, diagonality, expand, path
+from glottis.alignment import align, coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import drop_blanks, drop_blanks_of_one, restore_blanks
+from glottis.blocks.blanks import read_one, read_text
 from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.duration import (
     DurationLoss,
@@ -31,11 +31,11 @@ from glottis.blocks.duration import (
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
 from glottis.blocks.pitch import PITCH_BELLS, PitchPredictor, pitch_bells, pitch_log_density
+from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.text_encoder import TextEncoder
 from glottis.blocks.wavenet import GatedStack
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.kernels import mas
 from glottis.likelihood.flows import ActNorm, AffineCoupling, InvertibleConv1x1
 from glottis.likelihood.lattice import GaussianLattice
 
@@ -336,9 +336,7 @@ class GlowTTS(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.speakers = (
-            nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
-        )
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
         self.pitch_predictor: PitchPredictor | None = None
         self.pitch_condition: PitchCondition | None = None
         self.regression: Regression | None = None
@@ -359,7 +357,7 @@ class GlowTTS(nn.Module):
         ``flow=False`` leaves the flow, and so the likelihood, out: for ``align_on: mel`` only.
         """
         speaker = self._speaker(batch.speaker)
-        text, text_lengths = self._read(batch.text, batch.text_lengths)
+        text, text_lengths = read_text(batch.text, batch.text_lengths, self.config.blanks)
         text_mask = mask_from_lengths(text_lengths, text.shape[1])
         prior = self.encoder(text, text_mask, speaker)
         mel, lengths, mask = self._grouped(batch)
@@ -367,7 +365,8 @@ class GlowTTS(nn.Module):
         bells = _bells(log_pitch, voiced)
         durations = regression = latent = ladj = None
         if prior.mel_mean is not None:
-            durations = self._search(prior.mel_mean, None, mel, text_lengths, lengths)
+            lattice = GaussianLattice(prior.mel_mean, text_lengths=text_lengths)
+            durations = align(lattice, mel, lengths)
         if self.regression is not None:
             assert durations is not None
             regression = self.regression(prior.hidden, durations, bells, mask)
@@ -378,7 +377,8 @@ class GlowTTS(nn.Module):
             latent, ladj = self.decoder.call_and_ladj(rest, mask, condition)
         if durations is None:
             assert latent is not None
-            durations = self._search(prior.mean, prior.log_scale, latent, text_lengths, lengths)
+            lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
+            durations = align(lattice, latent, lengths)
         likelihood = mel_likelihood = pitch_likelihood = regression_likelihood = None
         if latent is not None and ladj is not None:
             likelihood = ladj + _log_density(latent, prior.mean, prior.log_scale, durations, mask)
@@ -403,19 +403,6 @@ class GlowTTS(nn.Module):
             pitch_likelihood,
             regression_likelihood,
         )
-
-    @torch.no_grad()
-    def _search(
-        self,
-        mean: Tensor,
-        log_scale: Tensor | None,
-        value: Tensor,
-        text_lengths: Tensor,
-        lengths: Tensor,
-    ) -> Tensor:
-        lattice = GaussianLattice(mean, log_scale).log_prob(value)
-        durations: Tensor = mas(lattice, text_lengths, lengths)
-        return durations
 
     def steps(
         self, batch: UtteranceBatch, step: int
@@ -489,7 +476,7 @@ class GlowTTS(nn.Module):
             that the model reads.
         """
         given = self._speaker(speaker)
-        text, text_lengths = self._read(text, text_lengths)
+        text, text_lengths = read_text(text, text_lengths, self.config.blanks)
         text_mask = mask_from_lengths(text_lengths, text.shape[1])
         prior = self.encoder(text, text_mask, given)
         if durations is None:
@@ -549,7 +536,7 @@ class GlowTTS(nn.Module):
         if self.regression is None:
             return condition, 0.0
         durations = self.align(batch, flow=False).durations
-        text, text_lengths = self._read(batch.text, batch.text_lengths)
+        text, text_lengths = read_text(batch.text, batch.text_lengths, self.config.blanks)
         prior = self.encoder(text, mask_from_lengths(text_lengths, text.shape[1]), speaker)
         return condition, self.regression(prior.hidden, durations, bells, mask)
 
@@ -607,16 +594,11 @@ class GlowTTS(nn.Module):
         pitch = torch.where(mask.squeeze(1), batch.pitch[:, : mask.shape[2]], 0.0)
         return torch.log(pitch.clamp_min(1.0)), (pitch > 0).float()
 
-    def _read(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        return (text, lengths) if self.config.blanks else drop_blanks(text, lengths)
-
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
-        if self.speakers is None:
+        embedded = embed_speaker(self.speakers, speaker)
+        if embedded is None:
             return None
-        if speaker is None:
-            raise ValueError(f"this model knows {self.config.speakers} speakers: name one of them")
-        embedded: Tensor = nn.functional.normalize(self.speakers(speaker), dim=-1)
-        return embedded.unsqueeze(-1)
+        return nn.functional.normalize(embedded, dim=-1).unsqueeze(-1)
 
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
@@ -677,9 +659,7 @@ class AcousticGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         model = self.model
         given = model._speaker(speaker)
-        read = text
-        if not model.config.blanks:
-            read, text_lengths, kept = drop_blanks_of_one(text, text_lengths)
+        read, text_lengths, restored = read_one(text, text_lengths, model.config.blanks)
         text_mask = mask_from_lengths(text_lengths, read.shape[1])
         prior = model.encoder(read, text_mask, given)
         durations = model.predict_durations(prior.log_durations, text_mask, scales[1])
@@ -689,6 +669,5 @@ class AcousticGraph(nn.Module):
         latent = model._latent(prior, durations, noise, frames)  # type: ignore[arg-type]
         mask = torch.ones_like(latent[:, :1], dtype=torch.bool)
         mel, pitch = model._mel(prior, durations, latent, mask, given)
-        if not model.config.blanks:
-            durations = restore_blanks(durations, kept, text)
+        durations = restored(durations)
         return (mel, durations) if pitch is None else (mel, durations, pitch)

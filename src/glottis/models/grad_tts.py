@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glottis.alignment import coverage, diagonality, expand, path
+from glottis.alignment import align, coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import drop_blanks, drop_blanks_of_one, fold_blanks, restore_blanks
+from glottis.blocks.blanks import fold_blanks, read_one, read_text
 from glottis.blocks.duration import (
     DurationLoss,
     DurationPredictor,
@@ -33,10 +33,10 @@ from glottis.blocks.duration import (
 )
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
+from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.text_encoder import TextEncoder
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.kernels import mas
 from glottis.likelihood.diffusion import (
     Likelihood,
     NoiseSchedule,
@@ -384,9 +384,7 @@ class GradTTS(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.score = ScoreNetwork(config)
-        self.speakers = (
-            nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
-        )
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss of :meth:`steps` trains."""
@@ -395,15 +393,13 @@ class GradTTS(nn.Module):
     def align(self, batch: UtteranceBatch) -> Alignment:
         """The best alignment of a batch to its means, or the one that came with it."""
         speaker = self._speaker(batch.speaker)
-        text, text_lengths = self._read(batch.text, batch.text_lengths)
+        text, text_lengths = read_text(batch.text, batch.text_lengths, self.config.blanks)
         text_mask = mask_from_lengths(text_lengths, text.shape[1])
         prior = self.encoder(text, text_mask, speaker)
         if self.config.durations == "given":
             return Alignment(self._given(batch), text_lengths, prior)
-        with torch.no_grad():
-            mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
-            lattice = GaussianLattice(prior.mean).log_prob(torch.where(mask, batch.mel, 0.0))
-            durations = mas(lattice, text_lengths, batch.mel_lengths)
+        lattice = GaussianLattice(prior.mean, text_lengths=text_lengths)
+        durations = align(lattice, batch.mel, batch.mel_lengths)
         return Alignment(durations, text_lengths, prior)
 
     def _given(self, batch: UtteranceBatch) -> Tensor:
@@ -560,7 +556,7 @@ class GradTTS(nn.Module):
             that the model reads.
         """
         config, given = self.config, self._speaker(speaker)
-        text, text_lengths = self._read(text, text_lengths)
+        text, text_lengths = read_text(text, text_lengths, config.blanks)
         text_mask = mask_from_lengths(text_lengths, text.shape[1])
         prior = self.encoder(text, text_mask, given)
         if durations is None:
@@ -598,16 +594,8 @@ class GradTTS(nn.Module):
         laid = expand(mean, durations, frames)
         return laid.gather(2, index[:, None, :].expand(-1, mean.shape[1], -1))
 
-    def _read(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        return (text, lengths) if self.config.blanks else drop_blanks(text, lengths)
-
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
-        if self.speakers is None:
-            return None
-        if speaker is None:
-            raise ValueError(f"this model knows {self.config.speakers} speakers: name one of them")
-        embedded: Tensor = self.speakers(speaker)
-        return embedded
+        return embed_speaker(self.speakers, speaker)
 
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
@@ -650,9 +638,7 @@ class AcousticGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         model, config = self.model, self.model.config
         given = model._speaker(speaker)
-        read = text
-        if not config.blanks:
-            read, text_lengths, kept = drop_blanks_of_one(text, text_lengths)
+        read, text_lengths, restored = read_one(text, text_lengths, config.blanks)
         text_mask = mask_from_lengths(text_lengths, read.shape[1])
         prior = model.encoder(read, text_mask, given)
         durations = whole_frames(
@@ -675,6 +661,4 @@ class AcousticGraph(nn.Module):
             config.n_timesteps,
             noise=noise,
         )
-        if not config.blanks:
-            durations = restore_blanks(durations, kept, text)
-        return mel[..., :total], durations
+        return mel[..., :total], restored(durations)

@@ -27,6 +27,7 @@ from glottis.audio.vocoder import Parameters, VocoderConfig, synthesize
 from glottis.blocks.blanks import drop_blanks, drop_blanks_of_one, restore_blanks
 from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
 from glottis.blocks.lengths import mask_from_lengths
+from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.transformer import ConvolutionalPrenet, Transformer
 from glottis.blocks.wavenet import GatedStack
 from glottis.corpus.batches import ParameterBatch
@@ -122,7 +123,7 @@ class SPSS(nn.Module):
             dropout=config.dropout,
         )
         given = config.speaker_channels if config.speakers > 1 else 0
-        self.speakers = nn.Embedding(config.speakers, given) if given else None
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
         self.aligned_mean = nn.Conv1d(channels + given, self._aligned_size, 1)
         self.durations = DurationPredictor(
             channels + given, config.duration_channels, dropout=config.dropout
@@ -355,11 +356,10 @@ class SPSS(nn.Module):
     def _encode(self, text: Tensor, mask: Tensor, speaker: Tensor | None) -> Tensor:
         x = self.embed(text).transpose(1, 2) * math.sqrt(self.config.channels)
         x = self.transformer(self.prenet(x, mask), mask)
-        if self.speakers is None:
+        embedded = embed_speaker(self.speakers, speaker)
+        if embedded is None:
             return x * mask
-        if speaker is None:
-            raise ValueError(f"this model knows {self.config.speakers} speakers: name one of them")
-        voice = self.speakers(speaker)[:, :, None].expand(-1, -1, x.shape[2])
+        voice = embedded[:, :, None].expand(-1, -1, x.shape[2])
         return torch.cat([x, voice.to(x.dtype)], dim=1) * mask
 
     def _predict(self, hidden: Tensor, durations: Tensor, frames: int | Tensor) -> Predicted:

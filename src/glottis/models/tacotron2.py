@@ -3,18 +3,15 @@
 Sources: Shen et al. 2018, "Natural TTS Synthesis by Conditioning WaveNet on Mel Spectrogram
 Predictions"; attention: Chorowski et al. 2015 (location-sensitive), Zhang, Ling & Dai 2018
 (forward); guided attention: Tachibana, Uenoyama & Aihara 2018, eq. 6. The sizes and the order of
-the layers are those of NVIDIA's implementation, whose checkpoints :meth:`Tacotron2.from_original`
-reads.
+the layers are those of NVIDIA's implementation, whose checkpoints ``glottis import`` reads.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -22,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import drop_blanks
+from glottis.blocks.blanks import read_text
 from glottis.blocks.lengths import mask_from_lengths
+from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.kernels import mas
@@ -311,9 +309,7 @@ class Tacotron2(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.speakers = (
-            nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
-        )
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
         memory = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
         self.decoder = Decoder(config, memory)
         sizes = [config.mel.mels, *[config.postnet_channels] * (config.postnet_layers - 1)]
@@ -446,15 +442,11 @@ class Tacotron2(nn.Module):
     def _remember(
         self, text: Tensor, lengths: Tensor, speaker: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        if not self.config.blanks:
-            text, lengths = drop_blanks(text, lengths)
+        text, lengths = read_text(text, lengths, self.config.blanks)
         memory = self.encoder(text, lengths)
-        if self.speakers is not None:
-            if speaker is None:
-                raise ValueError(
-                    f"this model knows {self.config.speakers} speakers: name one of them"
-                )
-            given = self.speakers(speaker)[:, None].expand(-1, memory.shape[1], -1)
+        embedded = embed_speaker(self.speakers, speaker)
+        if embedded is not None:
+            given = embedded[:, None].expand(-1, memory.shape[1], -1)
             memory = torch.cat([memory, given.to(memory.dtype)], dim=2)
         return memory, lengths
 
@@ -486,32 +478,6 @@ class Tacotron2(nn.Module):
             "mel_forced": found.after[0],
             "mel_free": spoken.mel[0],
         }
-
-    # NVIDIA's checkpoints ------------------------------------------------------------------------
-
-    @classmethod
-    def from_original(cls, checkpoint: Path, mel: MelConfig | None = None) -> Tacotron2:
-        """A checkpoint of NVIDIA/tacotron2; its sizes are read off its weights.
-
-        Its symbols are its own (English characters), so the ids that it takes are, too.
-
-        Raises:
-            InputError: a file that cannot be read or does not hold that network.
-        """
-        try:
-            stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            state = {
-                k.removeprefix("module."): v for k, v in stored.get("state_dict", stored).items()
-            }
-        except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-            raise InputError(f"cannot read checkpoint {checkpoint}: {error}") from error
-        try:
-            weights = _original_weights(state)
-            model = cls(_original_config(state, mel or MelConfig()))
-            model.load_state_dict(weights)
-        except (RuntimeError, KeyError) as error:
-            raise InputError(f"{checkpoint} does not hold NVIDIA's Tacotron 2: {error}") from error
-        return model.eval()
 
 
 def guided(attention: Tensor, text_lengths: Tensor, steps: Tensor, spread: float) -> Tensor:
@@ -558,67 +524,4 @@ def find_failures(
             found.append(Failure("repeats", back, furthest))
             back = None
         furthest = max(furthest, min(place, symbols - 1))
-    return found
-
-
-def _original_config(state: dict[str, Tensor], mel: MelConfig) -> Config:
-    """NVIDIA's sizes, from the shapes of its weights."""
-    symbols, channels = state["embedding.weight"].shape
-    location = state["decoder.attention_layer.location_layer.location_conv.conv.weight"]
-    mels = state["decoder.prenet.layers.0.linear_layer.weight"].shape[1]
-    frames = state["decoder.linear_projection.linear_layer.weight"].shape[0]
-    if mels != frames:
-        raise InputError("checkpoints with more than one frame a step have no counterpart here")
-    return Config(
-        blanks=True,
-        symbols=symbols,
-        channels=channels,
-        encoder_layers=sum(k.endswith("conv.bias") and k.startswith("encoder") for k in state),
-        encoder_kernel=state["encoder.convolutions.0.0.conv.weight"].shape[2],
-        attention_channels=state["decoder.attention_layer.query_layer.linear_layer.weight"].shape[
-            0
-        ],
-        location_filters=location.shape[0],
-        location_kernel=location.shape[2],
-        attention_state=state["decoder.attention_rnn.weight_hh"].shape[1],
-        decoder_state=state["decoder.decoder_rnn.weight_hh"].shape[1],
-        prenet_channels=state["decoder.prenet.layers.0.linear_layer.weight"].shape[0],
-        postnet_channels=state["postnet.convolutions.0.0.conv.weight"].shape[0],
-        postnet_layers=sum(k.endswith("conv.bias") and k.startswith("postnet") for k in state),
-        postnet_kernel=state["postnet.convolutions.0.0.conv.weight"].shape[2],
-        mel=replace(mel, mels=mels),
-    )
-
-
-def _original_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """NVIDIA's state under our names."""
-    parts = {
-        "embedding.weight": "encoder.embed.weight",
-        "decoder.attention_rnn.": "decoder.cell.",
-        "decoder.attention_layer.query_layer.linear_layer.": "decoder.attention.query.",
-        "decoder.attention_layer.memory_layer.linear_layer.": "decoder.attention.memory.",
-        "decoder.attention_layer.v.linear_layer.": "decoder.attention.score.",
-        "decoder.attention_layer.location_layer.location_conv.conv.": "decoder.attention.location.",
-        "decoder.attention_layer.location_layer.location_dense.linear_layer.": (
-            "decoder.attention.location_out."
-        ),
-        "decoder.linear_projection.linear_layer.": "decoder.frames.",
-        "decoder.gate_layer.linear_layer.": "decoder.stop.",
-    }
-    found = {}
-    for name, value in state.items():
-        ours = name
-        for theirs, own in parts.items():
-            ours = own + ours.removeprefix(theirs) if ours.startswith(theirs) else ours
-        if name.startswith("decoder.decoder_rnn."):
-            ours = f"decoder.lstm.{name.rsplit('.', 1)[1]}_l0"
-        if name.startswith("decoder.prenet."):
-            ours = name.replace(".linear_layer", "")
-        if name.startswith(("encoder.convolutions.", "postnet.convolutions.")):
-            # A pair of a convolution (0) and its normalisation (1).
-            place, rest = name.split(".", 3)[2:]
-            kind = rest.removeprefix("0.") if rest.startswith("0.") else f"norm.{rest[2:]}"
-            stem = "encoder.convolutions" if name.startswith("encoder") else "postnet"
-            ours = f"{stem}.{place}.{kind}"
-        found[ours] = value
     return found

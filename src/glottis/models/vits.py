@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from glottis.alignment import align, coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import drop_blanks, drop_blanks_of_one, restore_blanks
+from glottis.blocks.blanks import read_one, read_text
 from glottis.blocks.discriminators import (
     Discriminators,
     PeriodDiscriminator,
@@ -35,6 +35,7 @@ from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_lo
 from glottis.blocks.hifi_gan import Generator
 from glottis.blocks.lengths import mask_from_lengths, window
 from glottis.blocks.noise import normal_from_seed
+from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.spectral import LogMel, SpectralLoss
 from glottis.blocks.spectral_decoder import SpectralDecoder
 from glottis.blocks.stochastic_duration import StochasticDurationPredictor
@@ -182,7 +183,7 @@ class VITS(nn.Module):
         super().__init__()
         self.config = config
         given = config.speaker_channels if config.speakers > 1 else 0
-        self.speakers = nn.Embedding(config.speakers, given) if given else None
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
         self.languages: nn.Embedding | None = None
         if config.languages > 1:
             self.languages = nn.Embedding(config.languages, config.channels)
@@ -192,20 +193,16 @@ class VITS(nn.Module):
         self.encoder = TextPrior(
             config.symbols,
             config.latent,
-            Transformer(
-                config.channels,
-                config.filter_channels,
-                config.heads,
-                config.encoder_layers,
-                config.encoder_kernel,
-                config.encoder_dropout,
-                config.window,
-                norm_eps=1e-5,
-                condition_channels=given if config.condition_encoder else 0,
-            ),
             config.channels,
+            config.filter_channels,
+            config.heads,
+            config.encoder_layers,
+            config.encoder_kernel,
+            config.encoder_dropout,
+            config.window,
             mels=config.mel.mels if config.align_on == "mel" else 0,
             condition_channels=given,
+            condition_text=config.condition_encoder and config.speakers > 1,
         )
         self.posterior = GatedNetwork(
             config.mel.fft_size // 2 + 1,
@@ -498,7 +495,7 @@ class VITS(nn.Module):
             Audio ``[batch, samples]``, zero beyond its lengths, ``[batch]`` in samples, and the
             durations of the tokens that the model reads.
         """
-        text, text_lengths = self._read(text, text_lengths)
+        text, text_lengths = read_text(text, text_lengths, self.config.blanks)
 
         def noise(channels: int, steps: Tensor | int, stream: int) -> Tensor:
             return _normal(text.new_zeros(len(text), channels, int(steps)).float(), generator)
@@ -571,7 +568,7 @@ class VITS(nn.Module):
 
     def _text(self, batch: UtteranceBatch) -> tuple[Prior, Tensor]:
         """The batch's prior, and the lengths of what is read of its text."""
-        text, lengths = self._read(batch.text, batch.text_lengths)
+        text, lengths = read_text(batch.text, batch.text_lengths, self.config.blanks)
         numbers = zip(batch.names, lengths.tolist(), batch.mel_lengths.tolist(), strict=True)
         for name, tokens, frames in numbers:
             if tokens > frames:
@@ -594,16 +591,9 @@ class VITS(nn.Module):
         prior: Prior = self.encoder(text, mask, given, embedded)
         return prior
 
-    def _read(self, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        return (text, lengths) if self.config.blanks else drop_blanks(text, lengths)
-
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
-        if self.speakers is None:
-            return None
-        if speaker is None:
-            raise ValueError(f"this model knows {self.config.speakers} speakers: name one of them")
-        embedded: Tensor = self.speakers(speaker).unsqueeze(-1)
-        return embedded
+        embedded = embed_speaker(self.speakers, speaker)
+        return None if embedded is None else embedded.unsqueeze(-1)
 
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
@@ -668,7 +658,8 @@ class SpeechGraph(nn.Module):
 
     ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
     (temperature, length scale, temperature of durations), ``speaker`` int64 ``[1]`` or None,
-    ``seed`` int64 ``[1]`` -> audio ``[1, samples]`` and durations int64 ``[1, text]``.
+    ``seed`` int64 ``[1]``, ``language`` int64 ``[1]``, below zero or None for the speaker's own
+    -> audio ``[1, samples]`` and durations int64 ``[1, text]``.
     """
 
     def __init__(self, model: VITS) -> None:
@@ -684,15 +675,16 @@ class SpeechGraph(nn.Module):
         scales: Tensor,
         speaker: Tensor | None,
         seed: Tensor,
+        language: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        model, read = self.model, text
-        if not model.config.blanks:
-            read, text_lengths, kept = drop_blanks_of_one(text, text_lengths)
+        model = self.model
+        if language is not None:
+            own = model.speaker_language[:1] if speaker is None else model.speaker_language[speaker]
+            language = torch.where(language < 0, own, language)
+        read, text_lengths, restored = read_one(text, text_lengths, model.config.blanks)
 
         def noise(channels: int, steps: Tensor | int, stream: int) -> Tensor:
             return normal_from_seed(seed, steps, channels, stream)
 
-        samples, durations = model.generate(read, text_lengths, speaker, None, scales, noise)
-        if not model.config.blanks:
-            durations = restore_blanks(durations, kept, text)
-        return samples, durations
+        samples, durations = model.generate(read, text_lengths, speaker, language, scales, noise)
+        return samples, restored(durations)

@@ -3,7 +3,7 @@
 Sources: van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio" (dilated gated stack,
 global and local conditioning); van den Oord et al. 2018, "Parallel WaveNet" (16-bit mixtures of
 logistics); Ping, Peng & Chen 2019, "ClariNet" (one Gaussian). The arrangement of the layers is that
-of Yamamoto's wavenet_vocoder, whose checkpoints :meth:`WaveNet.from_original` reads.
+of Yamamoto's wavenet_vocoder, whose checkpoints ``glottis import`` reads.
 
 Trained by the exact log-likelihood of 16-bit samples (or of mu-law classes). Amplitudes are what
 the recording has: nothing is rescaled, samples go one to one to the grid that the distributions
@@ -12,12 +12,9 @@ are defined on, and audio outside [-1, 1] is refused. Sampling is ``glottis.kern
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glottis.audio.mel import MelConfig
+from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
 from glottis.kernels import wavenet
@@ -171,9 +169,7 @@ class WaveNet(nn.Module):
         self.layers = nn.ModuleList(Layer(config, dilation) for dilation in config.dilations)
         self.hidden = nn.Conv1d(config.skip_channels, config.skip_channels, 1)
         self.last = nn.Conv1d(config.skip_channels, config.outputs, 1)
-        self.speakers = (
-            nn.Embedding(config.speakers, config.speaker_channels) if config.speakers > 1 else None
-        )
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
         if config.output != "mulaw":
             # About the spread of a speech sample around its mean; 1 would cost thousands of steps.
             scales = config.outputs - (config.components if config.output != "gaussian" else 1)
@@ -385,12 +381,7 @@ class WaveNet(nn.Module):
         return 0.0
 
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
-        if self.speakers is None:
-            return None
-        if speaker is None:
-            raise ValueError(f"this model knows {self.config.speakers} speakers: name one of them")
-        embedded: Tensor = self.speakers(speaker)
-        return embedded
+        return embed_speaker(self.speakers, speaker)
 
     @torch.no_grad()
     def show(self, batch: WindowBatch) -> dict[str, Tensor]:
@@ -404,120 +395,3 @@ class WaveNet(nn.Module):
             "audio_recording": batch.audio[0],
             "audio_copy": drawn[0],
         }
-
-    # Checkpoints of wavenet_vocoder --------------------------------------------------------------
-
-    @classmethod
-    def from_original(cls, checkpoint: Path, settings: Path) -> WaveNet:
-        """A checkpoint of r9y9/wavenet_vocoder with the JSON settings that belong to it.
-
-        Its weight normalisation is folded into the weights. Its log-mels are its own (base-10
-        decibels, scaled by the corpus's statistics), so it speaks from features made its way.
-
-        Raises:
-            InputError: a file that cannot be read, settings that have no counterpart here, or
-                weights that do not fit them.
-        """
-        try:
-            values = json.loads(settings.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read settings {settings}: {error}") from error
-        try:
-            stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            state = dict(stored.get("state_dict", stored))
-        except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-            raise InputError(f"cannot read checkpoint {checkpoint}: {error}") from error
-        model = cls(_original_config(values))
-        try:
-            model.load_state_dict(_original_weights(state, model.config))
-        except (RuntimeError, KeyError) as error:
-            raise InputError(f"{checkpoint} does not fit {settings}: {error}") from error
-        return model.eval()
-
-
-def _original_config(values: dict[str, Any]) -> Config:
-    """wavenet_vocoder's settings as ours."""
-    upsampling = values.get("upsample_params", {})
-    if (
-        not values.get("upsample_conditional_features")
-        or values.get("upsample_net", "ConvInUpsampleNetwork") != "ConvInUpsampleNetwork"
-        or upsampling.get("freq_axis_kernel_size", 1) != 1
-        or upsampling.get("upsample_activation", "none") != "none"
-        or upsampling.get("mode", "nearest") != "nearest"
-    ):
-        raise InputError(
-            "only checkpoints with upsample_net ConvInUpsampleNetwork, a freq_axis_kernel_size of "
-            "1, no activation and mode nearest have a counterpart here"
-        )
-    kind, outputs = values["input_type"], values["out_channels"]
-    if kind == "mulaw-quantize":
-        output: wavenet.Output = "mulaw"
-    elif kind != "raw":
-        raise InputError(f"input_type {kind!r} has no counterpart here; raw and mulaw-quantize do")
-    elif values.get("output_distribution", "Logistic") == "Logistic":
-        output = "logistic_mixture"
-    else:
-        output = "gaussian" if outputs == 2 else "gaussian_mixture"
-    several = (values.get("gin_channels") or -1) > 0
-    return Config(
-        output=output,
-        bits=int(math.log2(values["quantize_channels"])),
-        components=max(1, outputs // 3),
-        layers=values["layers"],
-        stacks=values["stacks"],
-        kernel_size=values["kernel_size"],
-        residual_channels=values["residual_channels"],
-        gate_channels=values["gate_channels"],
-        skip_channels=values["skip_out_channels"],
-        dropout=values["dropout"],
-        speakers=values["n_speakers"] if several else 1,
-        speaker_channels=values["gin_channels"] if several else 64,
-        upsampling=tuple(upsampling["upsample_scales"]),
-        context=values["cin_pad"],
-        minimum_log_scale=None if output == "mulaw" else values["log_scale_min"],
-        mel=MelConfig(
-            sample_rate=values["sample_rate"],
-            fft_size=values["fft_size"],
-            hop=values["hop_size"],
-            mels=values["cin_channels"],
-            mel_low=values["fmin"],
-            mel_high=values["fmax"],
-        ),
-    )
-
-
-def _original_weights(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """wavenet_vocoder's state under our names, with weight normalisation folded in."""
-
-    def weight(name: str) -> Tensor:
-        if f"{name}.weight" in state:
-            return state[f"{name}.weight"]
-        direction, size = state[f"{name}.weight_v"], state[f"{name}.weight_g"]
-        norm = direction.flatten(1).norm(dim=1).view(-1, *(1 for _ in direction.shape[1:]))
-        return direction * (size / norm)
-
-    names = {"first": "first_conv", "hidden": "last_conv_layers.1", "last": "last_conv_layers.3"}
-    for i in range(config.layers):
-        for ours, theirs in (
-            ("gate", "conv"),
-            ("residual", "conv1x1_out"),
-            ("skip", "conv1x1_skip"),
-        ):
-            names[f"layers.{i}.{ours}"] = f"conv_layers.{i}.{theirs}"
-    found: dict[str, Tensor] = {}
-    for ours, theirs in names.items():
-        found[f"{ours}.weight"] = weight(theirs)
-        found[f"{ours}.bias"] = state[f"{theirs}.bias"]
-    for i in range(config.layers):
-        found[f"layers.{i}.condition.weight"] = weight(f"conv_layers.{i}.conv1x1c")
-        if config.speakers > 1:
-            found[f"layers.{i}.speaker.weight"] = weight(f"conv_layers.{i}.conv1x1g")[..., 0]
-    if config.speakers > 1:
-        found["speakers.weight"] = state["embed_speakers.weight"]
-    found["upsampling.context.weight"] = weight("upsample_net.conv_in")
-    for i in range(len(config.upsampling)):
-        # Their stages alternate between repeating (no weights) and filtering.
-        found[f"upsampling.stages.{i}"] = weight(
-            f"upsample_net.upsample.up_layers.{2 * i + 1}"
-        ).flatten()
-    return found

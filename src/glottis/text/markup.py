@@ -17,7 +17,8 @@ it stands for, in any text, and ``<phoneme>`` becomes that.
 
 Understood of SSML 1.1 (W3C 2010): speak, p, s, break (time, strength), say-as (characters,
 spell-out, digits, cardinal, number, ordinal, date, telephone, time), sub, phoneme (IPA), prosody
-(rate) and mark. The words of any other element are spoken; metadata is not.
+(rate), lang and mark; ``xml:lang`` counts on any element. The words of any other element are
+spoken; metadata is not.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ LONGEST_BREAK = 60.0
 
 @dataclass(frozen=True)
 class Text:
-    """Words to speak, ``rate`` times as fast as usual. Blank lines separate paragraphs."""
+    """Words to speak, ``rate`` times as fast as usual. Blank lines separate paragraphs.
+
+    ``language`` is the ``xml:lang`` that they stand in, as written; None where none is said.
+    """
 
     text: str
     rate: float = 1.0
+    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ _RATES = {
     "x-slow": 0.5, "slow": 0.75, "medium": 1.0, "default": 1.0, "fast": 1.25, "x-fast": 1.6,
 }  # fmt: skip
 _SILENT = ("metadata", "meta", "lexicon", "desc", "title")
-_PLAIN = ("speak", "p", "s", "sentence", "paragraph", "emphasis", "w", "token", "lookup", "audio")
+_PLAIN = frozenset("speak lang p s sentence paragraph emphasis w token lookup audio".split())
 
 
 def is_ssml(text: str) -> bool:
@@ -111,6 +116,8 @@ class _Reader:
         self._language = language
         self._words: list[str] = []
         self._rates = [1.0]
+        # Of each open element, outermost first.
+        self._languages: list[str | None] = [None]
         self._silent = 0
         # Innermost element whose text is replaced: how, its attributes, and its text so far.
         self._replaced: list[tuple[str, dict[str, str], list[str]]] = []
@@ -140,7 +147,7 @@ class _Reader:
         words = re.sub(" {2,}", " ", "".join(self._words))
         self._words = []
         if words.strip():
-            self.spans.append(Text(words, self._rates[-1]))
+            self.spans.append(Text(words, self._rates[-1], self._languages[-1]))
 
     def _characters(self, text: str) -> None:
         if self._silent:
@@ -152,7 +159,12 @@ class _Reader:
         name = tag.rpartition(":")[2].lower()
         if self._silent or name in _SILENT:
             self._silent += 1
-        elif name == "break":
+            return
+        language = attributes.get("xml:lang", "").strip() or self._languages[-1]
+        if language != self._languages[-1]:
+            self._flush()
+        self._languages.append(language)
+        if name == "break":
             self._flush()
             self.spans.append(Break(self._break(attributes)))
         elif name == "mark":
@@ -178,7 +190,8 @@ class _Reader:
         name = tag.rpartition(":")[2].lower()
         if self._silent:
             self._silent -= 1
-        elif name == "prosody":
+            return
+        if name == "prosody":
             self._flush()
             self._rates.pop()
         elif name in ("say-as", "sub", "phoneme"):
@@ -195,6 +208,9 @@ class _Reader:
             self._words.append("\n\n")
         elif name in ("s", "sentence"):
             self._words.append("\u2028")
+        if self._languages[-1] != self._languages[-2]:
+            self._flush()
+        self._languages.pop()
 
     def _break(self, attributes: dict[str, str]) -> float:
         if "time" in attributes:
@@ -245,7 +261,8 @@ class _Reader:
 
     def _say_as(self, words: str, attributes: dict[str, str]) -> str:
         kind = attributes.get("interpret-as", "").strip().lower()
-        english = self._language.split("-")[0] == "en"
+        language = self._languages[-1] or self._language
+        english = language.replace("_", "-").lower().split("-")[0] == "en"
         if kind in ("characters", "spell-out", "verbatim", "digits"):
             return _spell(words, english)
         if kind == "telephone":

@@ -1,6 +1,7 @@
 """Written text to spoken words.
 
-English is read by :mod:`glottis.text.english`. For other languages words, numbers and signs pass as
+English is read by :mod:`glottis.text.english`, German and Dutch by
+:mod:`glottis.text.germanic`. For other languages words, numbers and signs pass as
 they are to espeak-ng, which has rules of its own; pauses are found here for every language.
 """
 
@@ -104,10 +105,15 @@ def _given(text: str, lexicon: Mapping[str, str]) -> Iterator[tuple[int, int, To
 
 
 def _reader(language: str) -> Callable[..., Iterator[Token | str]]:
-    if language.split("-")[0] == "en":
+    base = language.replace("_", "-").lower().split("-")[0]
+    if base == "en":
         from glottis.text.english import read
 
         return read
+    if base in ("de", "nl"):
+        from glottis.text import germanic
+
+        return germanic.read
     return _pass_through
 
 

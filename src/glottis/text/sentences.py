@@ -25,9 +25,11 @@ _NEVER = {
     "en": """mr mrs ms messrs dr drs prof rev revd hon gen col lt maj capt cpt cmdr adm sgt gov sen
         rep pres fr mme mlle st ste mt ft vs v e.g i.e cf viz approx ca esp nr dept lieut bros""",
     "de": """hr hrn fr dr prof st z.b z d.h d u.a u.ä i.d.r bzw ca vgl evtl ggf inkl exkl max min nr
-        bd s abs art dipl ing str sog geb gest jr sen tel usf""",
+        bd s abs art dipl ing str sog geb gest jr sen tel usf u.u m.e i.a a.d s.o s.u v.a z.t z.z
+        o.g v.chr n.chr abb kap tab mio mrd tsd bspw insb gem lt jh jhd""",
     "nl": """dhr mevr mej mr dr drs ir ing prof ds st nr blz bv bijv d.w.z d.i m.a.w o.a o.m t.a.v
-        n.a.v m.b.t i.v.m i.p.v z.g zgn ca resp incl excl max min vgl art tel""",
+        n.a.v m.b.t i.v.m i.p.v z.g zgn ca resp incl excl max min vgl art tel bv m.u.v t.o.v i.h.b
+        i.t.t d.m.v a.s mw evt pag hfst afb v.chr n.chr mln mld""",
     "fr": "m mm mme mmes mlle dr pr st ste p.ex cf c.-à-d env no vol art tél",
     "es": "sr sra srta dr dra prof d dña ud uds p.ej aprox núm pág vol art tel",
 }
@@ -38,6 +40,8 @@ _BEFORE_NUMBER = set(
 )
 # Languages that write "3." for the third.
 _DOTTED_ORDINALS = frozenset("de da nb no fi cs sk pl hu hr sl et lv lt is tr lb".split())
+# Languages that write abbreviations of several words with spaces, "z. B.".
+_SPACED = frozenset("de nl da nb no cs sk pl hu".split())
 # May end a sentence; they do when what follows starts one.
 _OFTEN = set(
     """etc inc ltd co corp jr sr esq ave blvd rd st mon tue tues wed thu thurs fri a.m p.m a.d b.c
@@ -99,6 +103,12 @@ def stop_ends_sentence(
         return False  # "1. First", the number of a list
     if 1 <= len(key) <= 2 and key.isdecimal() and language.split("-")[0] in _DOTTED_ORDINALS:
         return begins
+    if len(key) == 1 and key.isalpha() and language.split("-")[0] in _SPACED:
+        # "z. B." and "d. h.": a letter before another, or behind one.
+        if re.match(r"\s[^\W\d_]\.", text[after : after + 4]):
+            return False
+        if key == before and re.search(r"[^\W\d_]\.\s?$", text[max(start, place - 4) : place - 1]):
+            return False
     if key in never(language):
         # "St." and the like can still close: "He lives on Elm St. The house is red."
         return begins and key in _OFTEN and len(word) > 1

@@ -220,7 +220,7 @@ def choose_precision(config: TrainingConfig) -> str:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         # Named avx512_bf16, amx_bf16 and so on. torch before 2.10 cannot tell.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         native = any(has for name, has in capabilities.items() if name.endswith("bf16"))
     if config.precision == "bf16" and not native:
         log.warning(
@@ -300,6 +300,7 @@ def _describe(folder: Path, recipe: Recipe, corpus: Any, network: Any) -> None:
         "data": [str(path) for path in corpus.dirs],
         "speakers": corpus.speakers,
         "languages": corpus.languages,
+        "speaker_languages": corpus.speaker_languages,
         "mel": asdict(corpus.mel),
     }
     path = folder / "run.json"

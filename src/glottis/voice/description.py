@@ -14,7 +14,7 @@ from glottis.text.symbols import Symbols
 from glottis.voice.parametric import ParameterVoice
 
 REQUIRED_INPUTS = ("input", "input_lengths", "scales")
-OPTIONAL_INPUTS = ("sid", "seed")
+OPTIONAL_INPUTS = ("sid", "language", "seed")
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,11 @@ class Description:
 
     ``sample_rate`` in Hz; ``hop`` in samples a frame, none when the file does not say (Piper);
     ``speakers`` maps each name to its id, lowest id first, and is empty for an unnamed single
-    speaker; ``noise_scale``, ``length_scale`` and ``noise_w`` are the defaults of ``scales``;
-    ``ours`` says that glottis has written the voice; ``parameters`` how the vocoder parameters that
-    its graph gives are spoken, none for a graph that gives audio.
+    speaker; ``languages`` maps each espeak-ng language that the voice speaks to its id, the default
+    one first, and ``speaker_languages`` a speaker's id to what is spoken unless asked otherwise,
+    where that is not ``espeak_voice``; ``noise_scale``, ``length_scale`` and ``noise_w`` are the
+    defaults of ``scales``; ``ours`` says that glottis has written the voice; ``parameters`` how the
+    vocoder parameters that its graph gives are spoken, none for a graph that gives audio.
     """
 
     path: Path
@@ -38,6 +40,8 @@ class Description:
     num_symbols: int
     num_speakers: int
     speakers: Mapping[str, int]
+    languages: Mapping[str, int]
+    speaker_languages: Mapping[int, str]
     symbols: Symbols
     noise_scale: float
     length_scale: float
@@ -129,6 +133,8 @@ class _Reader:
             raise self.fail("inference.length_scale", "must be more than zero")
         ours = self.get("glottis", dict, {})
         espeak_voice = self.get("espeak.voice", str, "en-us" if phoneme_type == "text" else None)
+        speakers = self.speakers(num_speakers)
+        languages = self.languages(espeak_voice)
         return Description(
             path=self.path,
             name=str(ours.get("name") or name),
@@ -139,7 +145,9 @@ class _Reader:
             phoneme_type=phoneme_type,
             num_symbols=num_symbols,
             num_speakers=num_speakers,
-            speakers=self.speakers(num_speakers),
+            speakers=speakers,
+            languages=languages,
+            speaker_languages=self.speaker_languages(speakers, languages),
             symbols=symbols,
             noise_scale=self.scale("inference.noise_scale", 0.667),
             length_scale=length_scale,
@@ -172,6 +180,29 @@ class _Reader:
         if not names and number > 1:
             names = {str(speaker): speaker for speaker in range(number)}
         return dict(sorted(names.items(), key=lambda item: item[1]))
+
+    def languages(self, default: str) -> dict[str, int]:
+        known = self.get("glottis.languages", dict, {})
+        for name, language in known.items():
+            if type(language) is not int or language < 0:
+                raise self.fail(f"glottis.languages.{name}", f"{language!r} is not an id from 0 on")
+        if known and default not in known:
+            raise self.fail("espeak.voice", f"{default!r} is not among {', '.join(known)}")
+        known = known or {default: 0}
+        return {name: known[name] for name in sorted(known, key=lambda n: (n != default, known[n]))}
+
+    def speaker_languages(
+        self, speakers: Mapping[str, int], languages: Mapping[str, int]
+    ) -> dict[int, str]:
+        found = {}
+        for name, language in self.get("glottis.speaker_languages", dict, {}).items():
+            key = f"glottis.speaker_languages.{name}"
+            if name not in speakers:
+                raise self.fail(key, f"is no speaker; there are {', '.join(speakers) or 'none'}")
+            if language not in languages:
+                raise self.fail(key, f"{language!r} is not among {', '.join(languages)}")
+            found[speakers[name]] = str(language)
+        return found
 
 
 def check_graph(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from glottis.text import FrontEnd, markup, sentences
+from glottis.text.languages import find_language
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
+_log = logging.getLogger(__name__)
 _ENDED = re.compile(r"[.?!:;…。？！]\W*$")
 
 
@@ -16,12 +20,14 @@ _ENDED = re.compile(r"[.?!:;…。？！]\W*$")
 class Say:
     """Words to speak at once.
 
-    ``rate`` multiplies the rate of the whole; ``pause`` is the silence in seconds before whatever
-    is said next. ``ended`` is false when the sentence goes on after what follows. ``marks`` are
-    names with the number of characters of ``text``, white space left out, that come before each.
+    ``language`` is one of the voice's. ``rate`` multiplies the rate of the whole; ``pause`` is the
+    silence in seconds before whatever is said next. ``ended`` is false when the sentence goes on
+    after what follows. ``marks`` are names with the number of characters of ``text``, white space
+    left out, that come before each.
     """
 
     text: str
+    language: str
     rate: float = 1.0
     pause: float = 0.0
     ended: bool = True
@@ -49,7 +55,8 @@ Part = Say | Silence
 
 def plan(
     text: str,
-    front_end: FrontEnd,
+    front_ends: Mapping[str, FrontEnd],
+    language: str,
     *,
     ssml: bool | None,
     pause: float,
@@ -58,6 +65,9 @@ def plan(
     """Split a text into what is spoken at once.
 
     Args:
+        front_ends: of each language.
+        language: what the text is in, as far as SSML does not say otherwise; a language that is not
+            there is reported and read as this one.
         ssml: whether the text is SSML; when None, it is if it begins with ``<speak``.
         pause: seconds between sentences.
         paragraph_pause: seconds between paragraphs.
@@ -69,11 +79,12 @@ def plan(
         InputError: SSML that is not well formed.
     """
     parts: list[Part] = []
-    for span in _joined(_spans(text, front_end.language, ssml)):
+    spans = _spans(text, language, ssml)
+    for span in _joined(spans, lambda written: _language(written, front_ends, language)):
         if isinstance(span, Silence):
             parts.append(span)
         else:
-            parts += _sentences(span, front_end, pause, paragraph_pause)
+            parts += _sentences(span, front_ends[span.language], pause, paragraph_pause)
     return parts
 
 
@@ -90,7 +101,21 @@ def _spans(text: str, language: str, ssml: bool | None) -> Sequence[markup.Span]
     return markup.parse(text, language)
 
 
-def _joined(spans: Sequence[markup.Span]) -> Iterator[Part]:
+def _language(written: str | None, known: Collection[str], otherwise: str) -> str:
+    if written is None:
+        return otherwise
+    found = find_language(written, known)
+    if found is None:
+        _report(f"the voice does not speak {written!r}, but {', '.join(known)}")
+    return found or otherwise
+
+
+@cache
+def _report(message: str) -> None:
+    _log.warning("%s; its words are read as the rest", message)
+
+
+def _joined(spans: Sequence[markup.Span], language: Callable[[str | None], str]) -> Iterator[Part]:
     """Join texts that only a mark divides, so that a mark does not cut a sentence in two."""
     text: Say | None = None
     for span in spans:
@@ -100,15 +125,17 @@ def _joined(spans: Sequence[markup.Span]) -> Iterator[Part]:
                 text = None
             yield Silence(span.seconds)
         elif isinstance(span, markup.Mark):
-            text = text or Say("")
+            text = text or Say("", language(None))
             text = replace(text, marks=(*text.marks, (span.name, _characters(text.text))))
-        elif text is None or (text.rate != span.rate and not text.text):
-            text = replace(text or Say(""), text=span.text, rate=span.rate)
-        elif text.rate == span.rate:
-            text = replace(text, text=text.text + span.text)
+            continue
         else:
-            yield text
-            text = Say(span.text, span.rate)
+            said = Say(span.text, language(span.language), span.rate)
+            alike = text is not None and (text.rate, text.language) == (said.rate, said.language)
+            if text is not None and (alike or not text.text):
+                said = replace(said, text=text.text + said.text, marks=text.marks)
+            elif text is not None:
+                yield text
+            text = said
     if text is not None:
         yield text
 
@@ -119,7 +146,7 @@ def _sentences(
     says: list[Say] = []
     for paragraph in paragraphs(span.text):
         found = [s for s in front_end.sentences(paragraph) if s.strip()]
-        says += [Say(text, span.rate, pause) for text in found]
+        says += [Say(text, span.language, span.rate, pause) for text in found]
         # The front end cuts what is too long for a sentence; there the voice goes on.
         for number in range(len(says) - len(found), len(says) - 1):
             text = says[number].text
@@ -132,7 +159,7 @@ def _sentences(
         if _ENDED.search(says[-1].text) is None and not span.text.endswith(("\n", "\u2028")):
             says[-1] = replace(says[-1], ended=False, pause=0.0)
     elif span.marks:
-        says = [Say("")]
+        says = [Say("", span.language)]
     start = 0
     for number, say in enumerate(says):
         end = start + _characters(say.text)

@@ -20,6 +20,7 @@ from glottis.audio.limiter import limit
 from glottis.audio.mel import MelConfig, magnitude_spectrogram
 from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
+from glottis.text.languages import find_language
 from glottis.voice.description import check_graph, read_description
 from glottis.voice.pieces import cut_phonemes
 from glottis.voice.plan import Part, Say, Silence, plan
@@ -43,6 +44,7 @@ class _Manner:
     """How to speak: what goes into the graph beside the phonemes."""
 
     speaker: int
+    language: str
     noise_scale: float
     length_scale: float
     noise_w: float
@@ -50,9 +52,9 @@ class _Manner:
     pitch: float
     timbre: float
 
-    def at(self, rate: float) -> _Manner:
-        """The same, ``rate`` times as fast."""
-        return replace(self, length_scale=self.length_scale / rate)
+    def at(self, part: Say) -> _Manner:
+        """The same, as fast as the part and in its language."""
+        return replace(self, length_scale=self.length_scale / part.rate, language=part.language)
 
 
 class Voice:
@@ -68,6 +70,7 @@ class Voice:
         needed = [node.name for node in self._session.get_inputs()]
         self._parameters = self._description.parameters
         self._seeds = "seed" in free or "seed" in needed
+        self._several_languages = "language" in free or "language" in needed
         self._seeded = self._seeds or self._parameters is not None
         self._inputs = frozenset(needed)
         check_graph(
@@ -77,16 +80,16 @@ class Voice:
             [node.name for node in self._session.get_outputs()],
             self._session.get_modelmeta().custom_metadata_map,
         )
-        try:
-            self._front_end = FrontEnd(
-                language=self._description.espeak_voice,
-                lexicon=lexicon,
-                phonemes=self._description.phoneme_type,
-            )
-        except InputError as error:
-            if lexicon is not None:
-                raise
-            raise InputError(f"{self._description.path}: espeak.voice: {error}") from error
+        self._front_ends: dict[str, FrontEnd] = {}
+        for language in self._description.languages:
+            try:
+                self._front_ends[language] = FrontEnd(
+                    language, lexicon, self._description.phoneme_type
+                )
+            except InputError as error:
+                if lexicon is not None:
+                    raise
+                raise InputError(f"{self._description.path}: espeak.voice: {error}") from error
 
     @classmethod
     def load(
@@ -102,7 +105,8 @@ class Voice:
             name: see :func:`glottis.voices.find`.
             threads: processor threads for one sentence. One speaks a hundred times as fast as one
                 hears, and leaves the others to whoever else speaks.
-            lexicon: a file of pronunciations that win over the front end's.
+            lexicon: a file of pronunciations that win over the front end's, in every language of
+                the voice.
 
         Raises:
             InputError: no such voice, a damaged file, or a JSON that contradicts its graph.
@@ -117,7 +121,8 @@ class Voice:
 
     def __repr__(self) -> str:
         number = self._description.num_speakers
-        return f"Voice({self.name!r}, {self.language}, {number} speaker{'s' * (number > 1)})"
+        spoken = ", ".join(self.languages) if len(self.languages) > 1 else self.language
+        return f"Voice({self.name!r}, {spoken}, {number} speaker{'s' * (number > 1)})"
 
     @property
     def name(self) -> str:
@@ -126,8 +131,22 @@ class Voice:
 
     @property
     def language(self) -> str:
-        """Language code, such as ``en_US`` or ``en-us``."""
+        """Code of the default language, such as ``en_US`` or ``en-us``."""
         return self._description.language
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """espeak-ng's codes of all languages that the voice speaks, the default one first."""
+        return tuple(self._description.languages)
+
+    def language_of(self, speaker: str | int | None = None) -> str:
+        """espeak-ng's code of what a speaker speaks unless asked otherwise.
+
+        Raises:
+            InputError: an unknown speaker.
+        """
+        own = self._description
+        return own.speaker_languages.get(self._speaker(speaker), own.espeak_voice)
 
     @property
     def sample_rate(self) -> int:
@@ -149,6 +168,7 @@ class Voice:
         text: str,
         *,
         speaker: str | int | None = None,
+        language: str | None = None,
         rate: float = 1.0,
         seed: int | None = None,
         noise_scale: float | None = None,
@@ -164,6 +184,8 @@ class Voice:
         Args:
             text: what to say; blank lines separate paragraphs. ``[[dʒˈɪf]]`` gives phonemes.
             speaker: a name from :attr:`speakers`, or its id; the first when left out.
+            language: one of :attr:`languages`, as ``de``, ``de-DE`` or ``de_DE``; the speaker's own
+                when left out. SSML may change it within the text (``xml:lang``).
             rate: speed of speaking, 0.25 to 4.
             seed: the same seed gives the same audio (with voices that draw from it); a new one for
                 every call when left out.
@@ -177,13 +199,14 @@ class Voice:
                 begins with ``<speak``. Its ``<mark>``s appear in the marks of the speech.
 
         Raises:
-            InputError: nothing to say, SSML that is not well formed, a value out of range, or an
-                unknown speaker.
+            InputError: nothing to say, SSML that is not well formed, a value out of range, or a
+                speaker or language that the voice does not have (it lists those that it has).
         """
         return Speech.join(
             self.stream(
                 text,
                 speaker=speaker,
+                language=language,
                 rate=rate,
                 seed=seed,
                 noise_scale=noise_scale,
@@ -201,6 +224,7 @@ class Voice:
         text: str,
         *,
         speaker: str | int | None = None,
+        language: str | None = None,
         rate: float = 1.0,
         seed: int | None = None,
         noise_scale: float | None = None,
@@ -218,9 +242,10 @@ class Voice:
         ``progress(done, total)`` is called after each sentence. Wrong arguments raise at once, text
         in which nothing can be said when that is known.
         """
-        manner = self._manner(speaker, rate, seed, noise_scale, noise_w, pitch, timbre)
+        manner = self._manner(speaker, language, rate, seed, noise_scale, noise_w, pitch, timbre)
         parts = self._plan(
             text,
+            manner.language,
             ssml,
             _seconds("pause", pause),
             _seconds("paragraph_pause", paragraph_pause),
@@ -292,6 +317,7 @@ class Voice:
     def _manner(
         self,
         speaker: str | int | None,
+        language: str | None,
         rate: float,
         seed: int | None,
         noise_scale: float | None,
@@ -320,6 +346,7 @@ class Voice:
         own = self._description
         return _Manner(
             speaker=self._speaker(speaker),
+            language=self._language(language, speaker),
             noise_scale=own.noise_scale
             if noise_scale is None
             else _scale("noise_scale", noise_scale),
@@ -350,14 +377,32 @@ class Voice:
             f"Speakers: {', '.join(names[:10])}{more}"
         )
 
+    def _language(self, language: str | None, speaker: str | int | None) -> str:
+        if language is None:
+            return self.language_of(speaker)
+        found = find_language(str(language), self.languages)
+        if found is None:
+            raise InputError(
+                f"the voice {self.name} does not speak {language!r}. "
+                f"Languages: {', '.join(self.languages)}"
+            )
+        return found
+
     def _plan(
-        self, text: str, ssml: bool | None, pause: float, paragraph_pause: float
+        self, text: str, language: str, ssml: bool | None, pause: float, paragraph_pause: float
     ) -> list[Part]:
         if not isinstance(text, str):
             raise InputError(f"the text must be str, not {type(text).__name__}")
         # Undecodable bytes of a command line arrive as lone surrogates, which no encoder takes.
         text = text.encode("utf-8", "ignore").decode("utf-8")
-        parts = plan(text, self._front_end, ssml=ssml, pause=pause, paragraph_pause=paragraph_pause)
+        parts = plan(
+            text,
+            self._front_ends,
+            language,
+            ssml=ssml,
+            pause=pause,
+            paragraph_pause=paragraph_pause,
+        )
         if not any(isinstance(part, Say) and part.text.strip() for part in parts):
             raise InputError("the text is empty: there is nothing to say")
         return parts
@@ -379,7 +424,7 @@ class Voice:
             if isinstance(part, Silence):
                 silence, pause = silence + part.seconds, 0.0
             else:
-                utterance = self._front_end.analyse(part.text)
+                utterance = self._front_ends[part.language].analyse(part.text)
                 if self._sayable(utterance.phonemes):
                     speech, pieces = self._sentence(part, utterance, manner, pieces)
                     yield self._after_silence(speech, silence + pause, waiting)
@@ -394,7 +439,7 @@ class Voice:
         if not said:
             shown = " ".join(part.text.strip() for part in parts if isinstance(part, Say))
             raise InputError(
-                f"the voice {self.name} ({self.language}) can say nothing of "
+                f"the voice {self.name} ({manner.language}) can say nothing of "
                 f"{shown[:40] + '...' if len(shown) > 40 else shown!r}: it holds no words"
             )
         if silence or waiting:
@@ -433,7 +478,7 @@ class Voice:
                 # Every piece needs a noise of its own.
                 seed = (manner.seed + pieces * 0x9E3779B97F4A7C15) & (2**63 - 1)
                 stop = "." if part.ended and end == len(utterance.phonemes) else ","
-                spoken, spans = self._run(phonemes, stop, manner.at(part.rate), seed)
+                spoken, spans = self._run(phonemes, stop, manner.at(part), seed)
                 pieces += 1
             else:
                 spoken, spans = np.zeros(0, np.float32), [(0, 0)] * len(phonemes)
@@ -448,7 +493,7 @@ class Voice:
         if self._frames:
             marks += _word_marks(utterance, times) + _phoneme_marks(utterance.phonemes, times)
         for name, place in part.marks:
-            words = len(self._front_end.analyse(part.before(place)).words)
+            words = len(self._front_ends[part.language].analyse(part.before(place)).words)
             at = samples / self.sample_rate if place else 0.0
             if self._frames and words < len(utterance.words):
                 at = times[utterance.words[words].start][0]
@@ -478,6 +523,8 @@ class Voice:
         }
         if "sid" in self._inputs:
             feeds["sid"] = np.array([manner.speaker], dtype=np.int64)
+        if self._several_languages:
+            feeds["language"] = np.array([self._description.languages[manner.language]], np.int64)
         if self._seeds:
             feeds["seed"] = np.array([seed], dtype=np.int64)
         outputs = self._infer(feeds)

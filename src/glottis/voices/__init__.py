@@ -22,6 +22,7 @@ from glottis.errors import InputError
 class VoiceInfo:
     """What a listing shows of a voice, read from its JSON without loading the graph.
 
+    ``languages`` are espeak-ng's codes, the default one first, when the voice speaks several;
     ``size`` is the graph's in bytes; ``speakers`` is empty when the voice names none; ``problem``
     says why the voice will not load, as far as its files tell.
     """
@@ -34,6 +35,7 @@ class VoiceInfo:
     license: str | None
     card: Path | None
     problem: str | None = None
+    languages: tuple[str, ...] = ()
 
 
 def folders() -> list[Path]:
@@ -66,6 +68,7 @@ def describe(path: Path) -> VoiceInfo:
         problem, values = f"{path.name}.json cannot be read: {error}", {}
     ours = _table(values, "glottis")
     card = path.with_suffix(".md")
+    default = str(_table(values, "espeak").get("voice"))
     return VoiceInfo(
         name=path.stem,
         path=path,
@@ -77,6 +80,7 @@ def describe(path: Path) -> VoiceInfo:
         license=str(ours["license"]) if ours.get("license") else None,
         card=card if card.is_file() else None,
         problem=problem,
+        languages=tuple(sorted(_table(ours, "languages"), key=lambda name: name != default)),
     )
 
 

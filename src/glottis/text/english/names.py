@@ -8,6 +8,7 @@ from glottis.text.english import numbers
 from glottis.text.english import words as table
 from glottis.text.english.numbers import cardinal, ordinal
 from glottis.text.english.scene import Scene, Spoken, closing_stop
+from glottis.text.scanning import roman_value
 from glottis.text.tokens import Token
 
 # --- addresses -----------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ def _saint_or_street(key: str, before: str, capital_after: bool) -> str:
 
 def roman(m: re.Match[str], scene: Scene) -> Spoken:
     written = m["roman"]
-    value = _roman_value(written)
+    value = roman_value(written)
     if not value:
         return None
     before, after = scene.before(m.start()), scene.after(m.end())
@@ -148,14 +149,6 @@ def roman(m: re.Match[str], scene: Scene) -> Spoken:
     if len(written) >= 4 and 1500 <= value <= 2100:
         return numbers.year(value, scene.british)
     return None
-
-
-def _roman_value(written: str) -> int:
-    """0 if this is not a roman numeral in its usual form."""
-    if not re.fullmatch("M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})", written):
-        return 0
-    values = [{"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}[c] for c in written]
-    return sum(-v if v < max(values[k:]) else v for k, v in enumerate(values))
 
 
 def mixed(m: re.Match[str], scene: Scene) -> Spoken:
@@ -260,17 +253,6 @@ def per(m: re.Match[str], scene: Scene) -> Spoken:
     if unit is None or not re.search("[0-9]", scene.before(m.start(), 20)):
         return None
     return f"per {unit}"
-
-
-def pause(m: re.Match[str], scene: Scene) -> Spoken:
-    marks = m[0]
-    if marks[0] in ".?!" and len(marks) > 1:
-        if "?" in marks or "!" in marks:
-            return [Token(marks, next(mark for mark in marks if mark in "?!"))]
-        # Three dots in mid-sentence are a pause, at its end they are its end.
-        going_on = re.match(r"[\"')\]]*\s*[a-z,;]", scene.after(m.end()))
-        return [Token(marks, ";" if going_on and len(marks) > 2 else ".")]
-    return [Token(marks, marks[0])]
 
 
 def greek(m: re.Match[str], scene: Scene) -> Spoken:

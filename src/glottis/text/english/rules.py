@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 from glottis.text.english import names, quantities
 from glottis.text.english import words as table
-from glottis.text.english.scene import Reader, Scene, Spoken
+from glottis.text.english.scene import Scene, Spoken
+from glottis.text.scanning import Rule, Scanner, either, pause, saying
 from glottis.text.tokens import Token
 
 
@@ -19,41 +20,13 @@ def read(
 
     What stands around that stretch is context. Linear in the length of the text.
     """
-    scene = Scene(text, british=language.startswith("en-gb"), shouting=_shouting(text))
-    position, end = start, len(text) if end is None else end
-    while position < end:
-        first = text[position]
-        if first == " ":
-            position += 1
-            continue
-        for pattern, reader in _rules(
-            "a" if first.isalpha() else "0" if first in "0123456789" else "+"
-        ):
-            m = _compiled(pattern).match(text, position, end)
-            if m is None or m.end() == position:
-                continue
-            spoken = reader(m, scene)
-            if spoken is not None:
-                if isinstance(spoken, list):
-                    yield from spoken
-                elif spoken:
-                    yield Token(m[0], spoken)
-                position = m.end()
-                break
-        else:
-            # No rule: a letter of another script, an emoji, a sign without a name.
-            yield first
-            position += 1
+    scene = Scene(text, language, language.startswith("en-gb"), _shouting(text))
+    return _scanner().read(scene, start, len(text) if end is None else end)
 
 
 @cache
-def _rules(first: str) -> list[tuple[str, Reader]]:
-    """The rules that can match at a letter (a), a digit (0) or anything else (+)."""
-    return [(pattern, reader) for starts, pattern, reader in _RULES if first in starts]
-
-
-# Each when it is first asked: most texts need few of them, and compiling all takes 30 ms.
-_compiled = cache(re.compile)
+def _scanner() -> Scanner:
+    return Scanner(_RULES)
 
 
 def _shouting(text: str) -> bool:
@@ -64,35 +37,6 @@ def _shouting(text: str) -> bool:
 
 def _as_written(m: re.Match[str], scene: Scene) -> Spoken:
     return m[0]
-
-
-def _to(m: re.Match[str], scene: Scene) -> Spoken:
-    return "to"
-
-
-def _times(m: re.Match[str], scene: Scene) -> Spoken:
-    return "times"
-
-
-def _silent(m: re.Match[str], scene: Scene) -> Spoken:
-    return []
-
-
-def _comma(m: re.Match[str], scene: Scene) -> Spoken:
-    return [Token(m[0], ",")]
-
-
-def _semicolon(m: re.Match[str], scene: Scene) -> Spoken:
-    return [Token(m[0], ";")]
-
-
-def _stop(m: re.Match[str], scene: Scene) -> Spoken:
-    return [Token(m[0], ".")]
-
-
-def _either(words: Iterable[str]) -> str:
-    """An alternation of literal strings, the longest first."""
-    return "|".join(re.escape(word) for word in sorted(words, key=lambda w: (-len(w), w)))
 
 
 _LETTER = r"A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ\u0300-\u036f"
@@ -106,15 +50,15 @@ _MONTH = (
     r"|December|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
 )
 _MERIDIEM = r"(?P<half>[AaPp]\.[Mm]\.|[AaPp]\.?[Mm](?![^\W_]))"
-_UNIT = _either(table.UNITS)
-_SIGNS = _either(sign for sign in table.CURRENCIES if not sign.isalpha())
-_CODES = _either(sign for sign in table.CURRENCIES if sign.isalpha())
+_UNIT = either(table.UNITS)
+_SIGNS = either(sign for sign in table.CURRENCIES if not sign.isalpha())
+_CODES = either(sign for sign in table.CURRENCIES if sign.isalpha())
 _START = r"(?<![\w.])"
 _VULGAR = "[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]"
 
 # Where a rule can start (a letter, a digit 0, + anything else), its pattern, its reader. Order
 # matters: the first that accepts wins.
-_RULES: list[tuple[str, str, Reader]] = [
+_RULES: list[Rule] = [
     # A sign between two numbers, the letter x among them, so before any word.
     ("a+", r"(?<=[0-9] )[-−–x×*/÷:](?= [0-9])|(?<=[0-9])[x×*/÷:](?=[0-9])", quantities.operator),
     # Most words: lower case with nothing special behind. Early because it is fast.
@@ -270,21 +214,21 @@ _RULES: list[tuple[str, str, Reader]] = [
     ("a", rf"[{_LETTER}]+\(e?s\)", names.optional_plural),
     ("a", rf"[{_LETTER}]+(?:['-][{_LETTER}]+)*", names.word),
     # Signs
-    ("+", r"\n[^\S\n]*\n\s*|[\f\u2028\u2029]+", _stop),
-    ("+", r"[.?!]+(?:[ ]?[.?!])*|[,;:]+", names.pause),
+    ("+", r"\n[^\S\n]*\n\s*|[\f\u2028\u2029]+", saying(".")),
+    ("+", r"[.?!]+(?:[ ]?[.?!])*|[,;:]+", pause),
     (
         "+",
         r"(?<=[0-9%°mM])[-–](?=[0-9$£€])|(?<=[0-9%°mM] )[-–](?= [0-9$£€])"
         r"|(?<=[0-9])[-–](?=(?:present|now|today)\b)|(?<=[a-z])–(?=[A-Z])",
-        _to,
+        saying("to"),
     ),
-    ("+", r"--+|—+|(?<=\s)[-–]+(?=\s)|–", _semicolon),
-    ("+", r"(?<!\w)[(\[{]|[)\]}](?!\w)|[|\n•▪●·]+(?=\s)", _comma),
+    ("+", r"--+|—+|(?<=\s)[-–]+(?=\s)|–", saying(";")),
+    ("+", r"(?<!\w)[(\[{]|[)\]}](?!\w)|[|\n•▪●·]+(?=\s)", saying(",")),
     ("+", r"#", names.hash_sign),
     ("+", r"(?<=\w)/(?P<unit>[a-z]+)\b", names.per),
     ("+", r"(?<=\w)/(?=\w)", names.slash),
-    ("+", r"(?<=\w )\*(?= \w)", _times),
-    ("+", rf"(?:{_either(table.SIGNS)})", names.sign),
+    ("+", r"(?<=\w )\*(?= \w)", saying("times")),
+    ("+", rf"(?:{either(table.SIGNS)})", names.sign),
     ("a", r"[Α-Ωα-ωςϕϑ](?![Α-Ωα-ω])", names.greek),
-    ("+", r"[\"'()\[\]{}*_~`|\\/•▪●·\-–¿¡†‡←↑↓⇒\ufffd\u0300-\u036f\s⁰¹⁴-⁹⁺⁻]", _silent),
+    ("+", r"[\"'()\[\]{}*_~`|\\/•▪●·\-–¿¡†‡←↑↓⇒\ufffd\u0300-\u036f\s⁰¹⁴-⁹⁺⁻]", saying("")),
 ]
