@@ -185,7 +185,7 @@ except InputError as error:
     assert not list(tmp_path.iterdir())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 3000), st.sampled_from([8000, 16000, 22050, 44100, 48000]))
 def test_resampling_keeps_the_duration(length, target):
     resampled = files.resample(np.zeros(length, np.float32), RATE, target)

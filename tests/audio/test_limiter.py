@@ -8,7 +8,7 @@ from glottis.audio.limiter import limit
 RATE = 22050
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float32, st.integers(0, 2000), elements=st.floats(-8, 8, width=32)))
 def test_nothing_leaves_full_scale_and_quiet_audio_is_untouched(samples):
     limited = limit(samples, RATE)

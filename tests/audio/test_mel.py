@@ -124,7 +124,7 @@ def test_a_shift_by_whole_hops_shifts_the_frames():
     assert np.allclose(whole[:, 8:-3], part[:, 3:-3], atol=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.01, 10.0))
 def test_gain_is_a_sum_above_the_floor(gain):
     config = MelConfig(floor=1e-12)

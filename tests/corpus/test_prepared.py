@@ -34,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_windows_are_slices(folders: list[Path], data: st.DataObject) -> None:
     cut = data.draw(st.sampled_from(list(Prepared(folders).cuts("train"))))
     start = data.draw(st.integers(0, cut.num_frames))

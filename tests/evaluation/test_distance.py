@@ -49,7 +49,7 @@ def all_paths(rows, columns):
                 yield [*path, (rows - 1, columns - 1)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 999))
 def test_the_warping_path_is_the_cheapest_of_all(rows, columns, seed):
     first, second = sequences(rows, columns, seed)
@@ -57,7 +57,7 @@ def test_the_warping_path_is_the_cheapest_of_all(rows, columns, seed):
     assert found == pytest.approx(min(cost(first, second, p) for p in all_paths(rows, columns)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 999))
 def test_the_warping_path_is_monotone_and_complete(rows, columns, seed):
     a, b = warp(*sequences(rows, columns, seed))
@@ -67,7 +67,7 @@ def test_the_warping_path_is_monotone_and_complete(rows, columns, seed):
     assert steps <= {(0, 1), (1, 0), (1, 1)}
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 999))
 def test_warping_is_symmetric(rows, columns, seed):
     first, second = sequences(rows, columns, seed)

@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from glottis.errors import InputError
@@ -19,7 +19,6 @@ def letters(text):
     return "".join(text.split())
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab. ,?\n", max_size=200))
 def test_a_plan_says_the_text_and_nothing_else(text):
     parts = planned(text)
