@@ -50,8 +50,8 @@ class ConditionalNetwork:
         seen = ((x - self.x_mean) / self.x_scale).astype(np.float32)
         made = _applied(weights, seen, lambda h, d: np.pad(h, ((d, d), (0, 0))))
         mean, log_variance = np.split(made.astype(np.float64), 2, axis=1)
-        variance = np.exp(log_variance.clip(*_LOG_VARIANCES))
-        return mean * self.y_scale + self.y_mean, variance * self.y_scale.astype(np.float64) ** 2
+        variance: Float = np.exp(log_variance.clip(*_LOG_VARIANCES)) * self.y_scale**2
+        return np.asarray(mean * self.y_scale + self.y_mean, np.float64), variance
 
 
 def _applied(weights: dict[str, Any], x: Any, padded: Callable[[Any, int], Any]) -> Any:
@@ -133,15 +133,15 @@ def fit(
     history = []
     for _ in range(steps):
         windows = _windows(items, random.integers(len(items), size=batch), random)
-        given, wanted = map(torch.from_numpy, windows)
+        given, wanted = (torch.from_numpy(rows) for rows in windows)
         made = _applied(weights, given, lambda h, d: torch.nn.functional.pad(h, (0, 0, d, d)))
         mean, log_variance = made.chunk(2, dim=-1)
         log_variance = log_variance.clamp(*_LOG_VARIANCES)
-        known = ~torch.isnan(wanted)
-        apart = torch.where(known, wanted, mean) - mean
-        loss = 0.5 * ((apart.square() * torch.exp(-log_variance)) + log_variance)[known].mean()
+        there = ~torch.isnan(wanted)
+        apart = torch.where(there, wanted, mean) - mean
+        loss = 0.5 * ((apart.square() * torch.exp(-log_variance)) + log_variance)[there].mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
         schedule.step()

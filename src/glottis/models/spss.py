@@ -254,9 +254,9 @@ class SPSS(nn.Module):
         )
         items = []
         for row, law in enumerate(laws):
-            arrays = [value[: lengths[row]].cpu().numpy() for value in law]
+            mean, variance, odds = (value[: lengths[row]].cpu().numpy() for value in law)
             who = 0 if speaker is None else int(speaker[row])
-            pieces = list(voice.parameters(*arrays, speaker=who))
+            pieces = list(voice.parameters(mean, variance, odds, who))
             items.append(
                 Parameters(
                     np.concatenate([piece.pitch for piece in pieces]),

@@ -222,10 +222,8 @@ def train(
         raise InputError("a conversion needs the recordings of at least two speakers")
     speakers = {name: _speaker(spoken, name) for name, spoken in speech.items()}
     laws: dict[tuple[str, str], Law] = {}
-    pairs = itertools.combinations(speech, 2)
-    if config.method == "network":
-        pairs = itertools.permutations(speech, 2)
-    for source, target in pairs:
+    ways = itertools.permutations if config.method == "network" else itertools.combinations
+    for source, target in ways(speech, 2):
         log.info("learning %s to %s", source, target)
         laws[source, target] = _learn(speech[source], speech[target], config, (source, target))
     return Conversion(vocoder, speakers, laws)
