@@ -152,12 +152,13 @@ class ParameterVoice:
         solver = TrajectoryStream(self.static, WINDOWS, lookahead)
         centre, gain = self._stretch(mean, speaker)
         done = 0
-        for start in range(0, len(mean) + 1, BLOCK):
-            if start + BLOCK > len(mean):
+        block = BLOCK if lookahead is not None else len(mean) + 1
+        for start in range(0, len(mean) + 1, block):
+            if start + block > len(mean):
                 last = solver.push(mean[start:], variance[start:])
                 tracks = np.concatenate([last, solver.finish()])
             else:
-                tracks = solver.push(mean[start : start + BLOCK], variance[start : start + BLOCK])
+                tracks = solver.push(mean[start : start + block], variance[start : start + block])
             tracks = centre + (tracks - centre) * gain
             voiced = voicing[done : done + len(tracks)] > 0
             done += len(tracks)
