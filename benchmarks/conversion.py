@@ -3,17 +3,19 @@ r"""How well a conversion converts: distances to the target, and who is heard.
     python benchmarks/conversion.py runs/conversion --data data/kathleen --data data/lj \
         --voice english
 
-Three measures of each direction, on held-out recordings of the prepared corpora:
+Three measures of each direction, for held-out recordings of the prepared corpora, beside recordings
+that the target was learnt from:
 
 - the long-term spectrum: root mean square difference in dB between mean log-mel spectra of speech
-  frames, of what was converted and of the target's held-out recordings;
-- the pitch: difference of mean log pitch in cents;
+  frames, above 100 Hz;
+- the pitch: difference of its median in cents;
 - who is heard: a Gaussian with full covariance over 13 mel-cepstra for each speaker, from training
   recordings; the share of held-out utterances that the target's explains better, and by how many
   nats a frame.
 
 With ``--voice``, one that speaks as both speakers, also mel-cepstral distortion after time warping:
 the voice says the same sentences as both, and what it says as the one is converted to the other.
+Between the vocoder's mel-cepstra, as is usual, so that what the vocoder itself changes is left out.
 Before and after conversion, always.
 """
 
@@ -26,14 +28,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.audio.files import resample
 from glottis.audio.mel import MelConfig, log_mel
 from glottis.audio.pitch import f0
+from glottis.audio.vocoder import Parameters, analyse
+from glottis.audio.warping import warp
 from glottis.conversion import conversion_file
 from glottis.corpus import Prepared, load_audio
-from glottis.evaluation.distance import distances, mel_cepstrum
+from glottis.evaluation.distance import mel_cepstral_distortion, mel_cepstrum
 from glottis.models.voice_conversion import Conversion
 
 Array = NDArray[np.float32]
+LOWEST = 3  # of 80 mels; those below lie under 100 Hz
 TEXTS = Path(__file__).parent / "texts" / "plain.txt"
 
 
@@ -79,13 +85,13 @@ def heard(
 def measures(
     utterances: Sequence[Array], recordings: Sequence[Array], rate: int
 ) -> tuple[float, float]:
-    """Distance of long-term spectra in dB, and of mean pitches in cents."""
+    """Distance of long-term spectra in dB, and of median pitches in cents."""
     spectra = [
-        np.concatenate([speech_mels(s, rate) for s in side], axis=1).mean(1)
+        np.concatenate([speech_mels(s, rate) for s in side], axis=1).mean(1)[LOWEST:]
         for side in (utterances, recordings)
     ]
     pitches = [
-        np.concatenate([log_pitch(s, rate) for s in side]).mean()
+        np.median(np.concatenate([log_pitch(s, rate) for s in side]))
         for side in (utterances, recordings)
     ]
     difference = 20 / np.log(10) * (spectra[0] - spectra[1])
@@ -111,15 +117,10 @@ def main() -> None:
     conversion, corpus = Conversion.load(file), Prepared(given.data)
     rate = conversion.vocoder.sample_rate
     names = list(conversion.speakers)
+    known = {name: recordings_of(corpus, "train", name, 60) for name in names}
     models = {
         name: Gaussian(
-            np.concatenate(
-                [
-                    mel_cepstrum(speech_mels(samples, rate))
-                    for samples in recordings_of(corpus, "train", name, 60)
-                ],
-                axis=1,
-            )
+            np.concatenate([mel_cepstrum(speech_mels(s, rate)) for s in known[name]], axis=1)
         )
         for name in names
     }
@@ -131,7 +132,7 @@ def main() -> None:
             ("converted", made),
             ("target's own", held_out[target]),
         ):
-            spectrum, cents = measures(utterances, held_out[target], rate)
+            spectrum, cents = measures(utterances, known[target], rate)
             share, nats = heard(utterances, rate, models[target], models[source])
             print(
                 f"{source} to {target}, {what}: long-term spectrum {spectrum:.2f} dB, pitch "
@@ -142,6 +143,16 @@ def main() -> None:
             print(f"{source} to {target}, {synthesised(conversion, given, source, target)}")
 
 
+def distortion(one: Parameters, other: Parameters) -> float:
+    """Mel-cepstral distortion in dB between frames of speech, after time warping."""
+    cepstra = [
+        each.cepstrum[1:25, each.cepstrum[0] > np.percentile(each.cepstrum[0], 95) - 4.0]
+        for each in (one, other)
+    ]
+    first, second = warp(*(each.astype(np.float64) for each in cepstra))
+    return mel_cepstral_distortion(cepstra[0][:, first], cepstra[1][:, second])
+
+
 def synthesised(conversion: Conversion, given: argparse.Namespace, source: str, target: str) -> str:
     """Mel-cepstral distortion between sentences that a voice says as both, before and after."""
     from glottis.voice import Voice
@@ -150,10 +161,15 @@ def synthesised(conversion: Conversion, given: argparse.Namespace, source: str, 
     lines = [line for line in TEXTS.read_text("utf-8").splitlines() if line[:1] not in ("", "#")]
     rows = []
     for text in lines[-given.limit :]:
-        one, other = (voice.speak(text, speaker=name, seed=1).samples for name in (source, target))
-        made = conversion.convert(one, source, target)
-        pairs = (one, other), (made, other)
-        rows.append([distances(*pair, rate).mcd for pair in pairs])
+        one, other = (
+            analyse(
+                resample(voice.speak(text, speaker=name, seed=1).samples, voice.sample_rate, rate),
+                conversion.vocoder,
+            )
+            for name in (source, target)
+        )
+        made = conversion.parameters(one, source, target)
+        rows.append([distortion(each, other) for each in (one, made)])
     before, after = np.mean(rows, axis=0)
     return f"{len(rows)} sentences said as both: MCD {before:.2f} dB before, {after:.2f} dB after"
 

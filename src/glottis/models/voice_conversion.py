@@ -6,7 +6,8 @@ teach what a mel-cepstrum with its slope means in the voice of the other, by a m
 over pairs or by a small network that sees the frames around; the converted utterance is the most
 likely trajectory, stretched to the variance that the target's recordings have (their section IV, in
 the closed form of Silén et al. 2012). The pitch is carried over by mean and spread of its
-logarithm; level and aperiodicity stay the source's. Converting takes neither torch nor a compiler.
+logarithm (median and quartiles, which creak and wrong octaves hardly move); level and aperiodicity
+stay the source's. Converting takes neither torch nor a compiler.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ CONVERTED = WINDOWS[:2]
 FILE = "conversion.npz"
 """Its name in a run folder."""
 FORMAT = 2
+_QUARTILES = 1.349  # between the quartiles of a Gaussian, in standard deviations
 _SILENCE = 40.0  # frames so many dB below an utterance's loud ones take no part
 
 
@@ -85,7 +87,8 @@ class ConversionConfig:
 
 @dataclass(frozen=True)
 class Speaker:
-    """``pitch``: mean and standard deviation of log Hz; ``global_variance`` ``[order]`` of cepstra
+    """``pitch``: middle and spread of log Hz, for a Gaussian its mean and standard deviation;
+    ``global_variance`` ``[order]`` of cepstra
     within an utterance."""
 
     pitch: tuple[float, float]
@@ -328,5 +331,6 @@ def _speaker(spoken: Sequence[Spoken], name: str) -> Speaker:
     if len(logs) < 2:
         raise InputError(f"the recordings of the speaker {name} hold no voice; are they speech?")
     variances = [_statics(each.parameters)[_loud(each.parameters)].var(0) for each in spoken]
-    pitch = float(logs.mean()), max(float(logs.std()), 1e-3)
-    return Speaker(pitch, np.mean(variances, axis=0))
+    low, middle, high = (float(value) for value in np.percentile(logs, (25, 50, 75)))
+    spread = max((high - low) / _QUARTILES, 1e-3)
+    return Speaker((middle, spread), np.mean(variances, axis=0))
