@@ -445,7 +445,8 @@ def convert(
         typer.Option(
             "--voice",
             "-v",
-            help="A voice exported with --conversion, or the run folder of a VITS.",
+            help="A voice exported with --conversion, the run folder of a VITS, or what 'train "
+            "conversion' made.",
         ),
     ],
     source: Annotated[str, typer.Option("--from", help="Who speaks in the recording.")],
@@ -454,11 +455,13 @@ def convert(
 ) -> None:
     """Say a recording again with another speaker's voice: the same words, at the same times."""
     from glottis.audio.files import codec, write
+    from glottis.conversion import conversion_file, convert_by_file
+    from glottis.conversion import convert as run
 
     codec(output)  # An unknown suffix should be told before any work is done.
-    if Path(voice).is_dir():
-        from glottis.conversion import convert as run
-
+    if file := conversion_file(Path(voice)):
+        samples, rate = convert_by_file(file, recording, source, target, seed=seed)
+    elif Path(voice).is_dir():
         samples, rate = run(Path(voice), recording, source, target, seed=seed)
     else:
         from glottis.voice import Voice

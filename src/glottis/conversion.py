@@ -1,4 +1,7 @@
-"""``glottis convert``: a recording said again with another speaker's voice, by a trained run."""
+"""``glottis convert``: a recording said again with another speaker's voice.
+
+By a run folder of VITS, or by what ``glottis train conversion`` learnt, which takes no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,34 @@ from numpy.typing import NDArray
 
 from glottis.audio.files import read
 from glottis.errors import InputError
-from glottis.export import load_run
+from glottis.models.voice_conversion import FILE, Conversion
+
+
+def conversion_file(path: Path) -> Path | None:
+    """The conversion that ``path`` is, or has in it as a run folder; None when there is none."""
+    if path.suffix == ".npz":
+        return path
+    inside = path / FILE
+    return inside if inside.is_file() else None
+
+
+def convert_by_file(
+    file: Path, recording: Path, source: str, target: str, *, seed: int = 0
+) -> tuple[NDArray[np.float32], int]:
+    """Convert a recording by the file of a conversion; arguments and result as :func:`convert`.
+
+    Raises:
+        InputError: the file is no conversion, does not know a speaker (it lists those it knows), or
+            the recording cannot be read or is too short.
+    """
+    conversion = Conversion.load(file)
+    rate = conversion.vocoder.sample_rate
+    samples, _ = read(recording, rate)
+    try:
+        made = conversion.convert(samples, source, target, seed=seed)
+    except InputError as error:
+        raise InputError(f"{file}, {recording}: {error}") from error
+    return np.clip(made, -1.0, 1.0), rate
 
 
 def convert(
@@ -33,6 +63,8 @@ def convert(
             the recording cannot be read or is too short.
     """
     import torch
+
+    from glottis.export import load_run
 
     model, facts = load_run(run)
     if not hasattr(model, "convert"):

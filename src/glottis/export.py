@@ -101,7 +101,7 @@ def export_voice(
             "voice file does not have; train a model of your own, or start it from these weights "
             "with initialize="
         )
-    if hasattr(acoustic, "parameters_of"):
+    if hasattr(acoustic, "natural_variance"):
         if vocoder is not None:
             raise InputError(f"{run} speaks by itself: leave --vocoder out")
         return _export_parameters(acoustic, facts, out, weights, name, license)
@@ -192,12 +192,13 @@ def _export_parameters(
     spoken = _spoken(facts, model)
     description = _description(facts, spoken, name or out.stem, license, 0.0, out)
     description["hop_length"] = config.vocoder.hop
-    variance = trained.global_variance * trained.scale.square()
     description["glottis"]["parameters"] = {
         "order": config.order,
         "low": config.low,
         "high": config.high,
-        "global_variance": [float(value) for value in variance],
+        "spread": config.spread,
+        "postfilter": config.postfilter,
+        "global_variance": trained.natural_variance().tolist(),
     }
     with replacing(out) as path:
         example = _example(24, several=several, seeded=False)

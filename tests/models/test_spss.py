@@ -231,6 +231,19 @@ def test_the_first_batch_standardises() -> None:
     assert torch.equal(before, model.mean)
 
 
+def test_a_speaker_has_the_mean_variance_of_the_utterances_heard() -> None:
+    model = _model(speakers=3)
+    batches = [_batch(model, [40, 25], [5, 4]), _batch(model, [30, 50, 20, 45], [4, 6, 3, 5])]
+    found: list[list[Tensor]] = [[], [], []]
+    for step, batch in enumerate(batches):
+        next(model.steps(batch, step))
+        for item, length in enumerate(batch.lengths):
+            values = model._values(batch)[item, :length]
+            found[int(batch.speaker[item])].append(values.var(0, correction=0))
+    wanted = torch.stack([torch.stack(rows).mean(0) for rows in found]).double()
+    torch.testing.assert_close(model.natural_variance(), wanted, rtol=1e-3, atol=1e-6)
+
+
 def test_places_tile_a_token() -> None:
     found = places(torch.tensor([[2, 0, 3]]), 7)
     np.testing.assert_allclose(found[0, 0], [0.25, 0.75, 1 / 6, 0.5, 5 / 6, 0, 0], atol=1e-6)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from glottis.text import FrontEnd, Utterance
 from glottis.text.frontend import Word
-from glottis.text.phones import phones
+from glottis.text.phones import phones, spoken_phones
 
 ENGLISH = FrontEnd("en-us")
 
@@ -52,3 +52,16 @@ def test_ranges_are_in_order_and_hold_every_sound(text: str) -> None:
     for phone in found:
         word = utterance.words[phone.word]
         assert word.start <= phone.start < phone.end <= word.end
+
+
+@pytest.mark.parametrize(
+    "text", ["The church, of course, fired twenty shots!", "Why? Oh, a pure year: nine boys."]
+)
+def test_phonemes_as_they_are_kept_have_the_same_phones(text: str) -> None:
+    utterance = FrontEnd().analyse(text)
+    kept = spoken_phones("".join(utterance.phonemes))
+    found = phones(utterance)
+    assert [phone.label for phone in kept] == [phone.label for phone in found]
+    assert [(phone.start, phone.end) for phone in kept] == [
+        (phone.start, phone.end) for phone in found
+    ]

@@ -150,5 +150,8 @@ def test_bad_stages_are_named(recipe: Path, data: Path, tmp_path: Path) -> None:
 def test_shipped_stages_are_recipes() -> None:
     assert "tacotron2" in list_stages()
     for name in list_stages():
-        for stage in build(Stages, read_values(name), name).stages:
+        values = read_values(name)
+        if "stages" not in values:
+            continue
+        for stage in build(Stages, values, name).stages:
             assert stage.recipe is None or read_recipe(stage.recipe).model

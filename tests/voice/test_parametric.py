@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glottis.audio.mel_cepstrum import envelope
 from glottis.audio.pitch import f0
 from glottis.audio.vocoder import VocoderConfig, moved
 from glottis.errors import InputError
@@ -15,7 +16,7 @@ from glottis.voice.parametric import ParameterVoice
 
 CONFIG = VocoderConfig(16000, order=19)
 STATIC = 2 + CONFIG.order + CONFIG.bands
-VOICE = ParameterVoice(CONFIG, np.full(STATIC, 1e-9))
+VOICE = ParameterVoice(CONFIG, np.full((1, STATIC), 1e-9))
 
 
 def law(frames: int = 200, hertz: float = 150.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,12 +78,34 @@ def test_the_timbre_moves_formants_and_leaves_the_pitch(factor: float) -> None:
 def test_a_flat_mean_is_stretched_to_the_variance_of_recordings() -> None:
     mean, variance, _ = law()
     wanted = 2.25 * mean[:, :STATIC].astype(np.float64).var(0)
-    voice = ParameterVoice(CONFIG, np.maximum(wanted, 1e-9))
+    both = np.stack([np.full(STATIC, 1e-9), np.maximum(wanted, 1e-9)])
     flat = mlpg(mean.astype(np.float64), variance.astype(np.float64), WINDOWS, kind="reference")
-    pieces = list(voice._parameters(mean, variance, np.ones(200), 1.0, None))
-    made = np.concatenate([piece.cepstrum for piece in pieces], axis=1)
-    ratio = made.var(1) / flat[:, 1 : 2 + CONFIG.order].var(0).clip(1e-12)
-    np.testing.assert_allclose(ratio[1:], 2.25, rtol=1e-3)
+    for speaker, spread, expected in ((1, 1.0, 2.25), (1, 0.5, 1.5), (1, 0.0, 1.0), (0, 1.0, 1.0)):
+        voice = ParameterVoice(CONFIG, both, spread=spread)
+        made = _cepstra(voice, mean, variance, speaker)
+        ratio = made.var(1) / flat[:, 1 : 2 + CONFIG.order].var(0).clip(1e-12)
+        np.testing.assert_allclose(ratio[1:], expected, rtol=1e-3)
+
+
+def test_the_postfilter_sharpens_formants_and_keeps_the_level() -> None:
+    mean, variance, _ = law()
+    plain = _cepstra(VOICE, mean, variance)
+    sharp = _cepstra(ParameterVoice(CONFIG, VOICE.global_variance, postfilter=0.3), mean, variance)
+    np.testing.assert_allclose(sharp[2:], 1.3 * plain[2:], rtol=1e-4)
+    np.testing.assert_allclose(sharp[1], plain[1], rtol=1e-5)
+    levels = [
+        np.log(envelope(cepstrum.T.astype(np.float64), CONFIG.alpha, 1024).mean(1))
+        for cepstrum in (plain, sharp)
+    ]
+    # A long transform agrees with the short one that speaking uses, within a tenth of a dB.
+    np.testing.assert_allclose(levels[1], levels[0], atol=0.1 * np.log(10) / 10)
+
+
+def _cepstra(
+    voice: ParameterVoice, mean: np.ndarray, variance: np.ndarray, speaker: int = 0
+) -> np.ndarray:
+    pieces = list(voice.parameters(mean, variance, np.ones(len(mean), np.float32), speaker))
+    return np.concatenate([piece.cepstrum for piece in pieces], axis=1)
 
 
 def test_unvoiced_speech_has_no_pitch() -> None:
@@ -100,16 +123,27 @@ def test_what_does_not_fit_is_refused() -> None:
     for values, match in (({"pitch": 3.0}, "pitch must"), ({"timbre": 0.1}, "timbre must")):
         with pytest.raises(InputError, match=match):
             VOICE.check(**{"pitch": 1.0, "timbre": 1.0, **values})
-    good = {"order": 19, "low": 65.0, "high": 600.0, "global_variance": [1.0] * STATIC}
-    assert ParameterVoice.read(good, 16000, Path("v.json")).config == CONFIG
+    good = {
+        "order": 19,
+        "low": 65.0,
+        "high": 600.0,
+        "spread": 1.0,
+        "postfilter": 0.2,
+        "global_variance": [[1.0] * STATIC] * 2,
+    }
+    read = ParameterVoice.read(good, 16000, 2, Path("v.json"))
+    assert (read.config, read.spread, read.postfilter) == (CONFIG, 1.0, 0.2)
     for key, value, match in (
         ("order", None, "glottis.parameters"),
         ("order", 24, "must be 31 positive numbers"),
-        ("global_variance", [0.0] * STATIC, "positive numbers"),
+        ("global_variance", [[0.0] * STATIC] * 2, "positive numbers"),
+        ("global_variance", [1.0] * STATIC, "for each of 2 speakers"),
+        ("postfilter", 1.5, "from 0 to 1"),
+        ("spread", "much", "spread|float"),
         ("low", 900.0, "pitch range"),
     ):
         with pytest.raises(InputError, match=match):
-            ParameterVoice.read({**good, key: value}, 16000, Path("v.json"))
+            ParameterVoice.read({**good, key: value}, 16000, 2, Path("v.json"))
     del good["high"]
     with pytest.raises(InputError, match="'high' is missing"):
-        ParameterVoice.read(good, 16000, Path("v.json"))
+        ParameterVoice.read(good, 16000, 2, Path("v.json"))

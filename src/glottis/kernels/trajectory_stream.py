@@ -5,7 +5,8 @@
 later frames do to an earlier one dies away within a few dozen, so a frame is given out once
 ``lookahead`` later ones are known. The solution is sought as a deviation from the static means:
 frames that are not known yet then count as having none, instead of lying at zero. Vectorised over
-dimensions; needs no compiler.
+dimensions; needs no compiler. When the end is waited for anyway, frames are solved for together
+(:mod:`glottis.kernels.block_tridiagonal`), which is many times faster.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glottis.errors import InputError
+from glottis.kernels import block_tridiagonal
 from glottis.kernels.trajectory import WINDOWS, checked_windows
 from glottis.kernels.trajectory_reference import unusable
 
@@ -81,15 +83,17 @@ class TrajectoryStream:
         self.waiting = np.concatenate([self.waiting, frames])
         self.means = np.concatenate([self.means, frames[:, 0, 0]])
         # The last frames have no slopes, and which they are is not known yet.
-        self._add(len(self.waiting) - self.reach, final=False)
-        self._factor(self.seen - self.reach - self.factored)
         if self.lookahead is None:
             return np.zeros((0, self.static))
+        self._add(len(self.waiting) - self.reach, final=False)
+        self._factor(self.seen - self.reach - self.factored)
         return self._solved(len(self.inverse) - self.lookahead)
 
     def finish(self) -> Float:
         """The frames that are left."""
         self._add(len(self.waiting), final=True)
+        if self.lookahead is None:
+            return self._whole()
         self._factor(self.seen - self.factored)
         return self._solved(len(self.inverse))
 
@@ -126,6 +130,20 @@ class TrajectoryStream:
                     if other:
                         self.rows[used[inside], i - j] += other * weight[inside]
         self.seen += count
+
+    def _whole(self) -> Float:
+        """All frames at once."""
+        if not self.seen:
+            return np.zeros((0, self.static))
+        diagonal, above = block_tridiagonal.banded(self.rows[: self.seen])
+        right = np.zeros((len(diagonal) * diagonal.shape[1], self.static))
+        right[: self.seen] = self.right[: self.seen]
+        shape = (len(diagonal), diagonal.shape[1], self.static)
+        try:
+            solved = block_tridiagonal.solve(diagonal, above, right.reshape(shape))
+        except block_tridiagonal.Indefinite as error:
+            raise InputError(unusable(error.block * shape[1])) from error
+        return solved.reshape(right.shape)[: self.seen] + self.means
 
     def _factor(self, count: int) -> None:
         """``L D L'`` and ``L z = r`` for the next ``count`` rows."""

@@ -32,6 +32,10 @@ class JointDensity:
     xy: Float
     yy: Float
 
+    def turned(self) -> JointDensity:
+        """The same density with ``x`` and ``y`` in each other's place."""
+        return JointDensity(self.weights, self.y_mean, self.x_mean, self.yy, self.xy, self.xx)
+
     def log_prob(self, x: Float, y: Float) -> Float:
         """Of pairs ``[pairs, dimensions]`` each: ``[pairs]``, nats."""
         return _log_sum(self._joint(x, y))

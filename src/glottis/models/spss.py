@@ -31,9 +31,11 @@ from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.transformer import ConvolutionalPrenet, Transformer
 from glottis.blocks.wavenet import GatedStack
 from glottis.corpus.batches import ParameterBatch
+from glottis.errors import InputError
 from glottis.kernels import WINDOWS, mas, mlpg, mlpg_precisions, mlpg_windowed
 from glottis.likelihood.lattice import GaussianLattice
 from glottis.likelihood.trajectory import TrajectoryGaussian
+from glottis.voice.parametric import ParameterVoice
 
 Criterion = Literal["frame", "mge", "trajectory"]
 
@@ -50,7 +52,10 @@ class Config:
     ``criterion`` is what the frames' network learns; during the first ``frame_steps`` it is
     ``frame``, from which the others start well. ``order``, ``low`` and ``high`` are the vocoder's
     (:class:`glottis.audio.vocoder.VocoderConfig`); ``mel`` says the corpus' sample rate.
-    During the first ``alignment_steps`` only the alignment learns, which is quick.
+    The frames' network takes ``frame_stride`` frames at a step, which costs as many times less.
+    During the first ``alignment_steps`` only the alignment learns, which is quick. ``spread`` and
+    ``postfilter`` are how a voice speaks (:class:`glottis.voice.parametric.ParameterVoice`) and may
+    still be chosen when it is exported.
     """
 
     symbols: int = 256
@@ -65,6 +70,7 @@ class Config:
     frame_layers: int = 6
     frame_kernel: int = 5
     dilation_rate: int = 2
+    frame_stride: int = 2
     duration_channels: int = 128
     duration_loss: DurationLoss = "gamma"
     criterion: Criterion = "trajectory"
@@ -73,7 +79,16 @@ class Config:
     order: int = 39
     low: float = 65.0
     high: float = 600.0
+    spread: float = 1.0
+    postfilter: float = 0.0
     mel: MelConfig = field(default_factory=MelConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("spread", "postfilter"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        if self.frame_stride < 1:
+            raise InputError(f"frame_stride must be at least 1, not {self.frame_stride}")
 
     @property
     def vocoder(self) -> VocoderConfig:
@@ -105,6 +120,7 @@ class SPSS(nn.Module):
     mean: Tensor
     scale: Tensor
     global_variance: Tensor
+    heard: Tensor
     log_variance: Tensor
     initialized: Tensor
 
@@ -128,7 +144,10 @@ class SPSS(nn.Module):
         self.durations = DurationPredictor(
             channels + given, config.duration_channels, dropout=config.dropout
         )
-        self.start = nn.Conv1d(channels + given + PLACES, config.frame_channels, 1)
+        stride = config.frame_stride
+        self.start = nn.Conv1d(
+            channels + given + PLACES, config.frame_channels, stride, stride=stride
+        )
         self.stack = GatedStack(
             config.frame_channels,
             config.frame_kernel,
@@ -136,13 +155,16 @@ class SPSS(nn.Module):
             config.dilation_rate,
             dropout=config.dropout,
         )
-        self.end = nn.Conv1d(config.frame_channels, 2 * len(WINDOWS) * static + 1, 1)
+        outputs = 2 * len(WINDOWS) * static + 1
+        self.end = nn.Conv1d(config.frame_channels, stride * outputs, 1)
         nn.init.normal_(self.end.weight, std=1e-3)
         nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
         # Parameters are standardised by the first batch, as ActNorm is initialised.
         self.register_buffer("mean", torch.zeros(static))
         self.register_buffer("scale", torch.ones(static))
-        self.register_buffer("global_variance", torch.ones(static))
+        # Of each speaker, the mean over utterances heard so far, and how many these are.
+        self.register_buffer("global_variance", torch.ones(config.speakers, static))
+        self.register_buffer("heard", torch.zeros(config.speakers))
         self.register_buffer("log_variance", torch.zeros(len(WINDOWS) * static))
         self.register_buffer("initialized", torch.tensor(False))
 
@@ -160,6 +182,7 @@ class SPSS(nn.Module):
         """One loss: the criterion, voicing, durations and the alignment's Gaussians."""
         if not bool(self.initialized):
             self._standardise(batch)
+        self._hear(batch)
         loss, logs = self._losses(batch, step)
         yield "parameters", loss, logs
 
@@ -202,16 +225,14 @@ class SPSS(nn.Module):
         *,
         length_scale: float = 1.0,
         durations: Tensor | None = None,
-        global_variance: bool = True,
     ) -> tuple[list[Parameters], Tensor]:
-        """Text to vocoder parameters.
+        """Text to vocoder parameters, as a voice file gives them.
 
         Args:
             text: int64 ``[batch, text]``; ``text_lengths`` int64 ``[batch]``.
             speaker: int64 ``[batch]``, needed when the model knows several.
             length_scale: multiplies predicted durations.
             durations: int64 ``[batch, text]``, blanks left out, to use instead of predicted ones.
-            global_variance: stretch each coefficient to the variance that recordings have.
 
         Returns:
             For each item its :class:`~glottis.audio.vocoder.Parameters`, and the durations
@@ -224,34 +245,44 @@ class SPSS(nn.Module):
             durations = self._durations(hidden, mask, length_scale)
         lengths = durations.sum(1)
         predicted = self._predict(hidden, durations, int(lengths.max()))
-        made = mlpg(predicted.mean, predicted.variance, WINDOWS, lengths)
+        laws = zip(*self._natural(predicted), predicted.voicing, strict=True)
+        config = self.config
+        voice = ParameterVoice(
+            config.vocoder,
+            self.natural_variance().cpu().numpy(),
+            spread=config.spread,
+            postfilter=config.postfilter,
+        )
         items = []
-        for row, (track, odds) in enumerate(zip(made, predicted.voicing, strict=True)):
-            track, odds = track[: lengths[row]], odds[: lengths[row]]
-            if global_variance and len(track) > 1:
-                spread = track.var(0, correction=0).clamp(min=1e-8)
-                gain = (self.global_variance / spread).sqrt().clamp(1.0, 2.0)
-                track = track.mean(0) + (track - track.mean(0)) * gain
-            items.append(self.parameters_of(track, odds > 0))
+        for row, law in enumerate(laws):
+            mean, variance, odds = (value[: lengths[row]].cpu().numpy() for value in law)
+            who = 0 if speaker is None else int(speaker[row])
+            pieces = list(voice.parameters(mean, variance, odds, who))
+            items.append(
+                Parameters(
+                    np.concatenate([piece.pitch for piece in pieces]),
+                    np.concatenate([piece.cepstrum for piece in pieces], axis=1),
+                    np.concatenate([piece.aperiodicity for piece in pieces], axis=1),
+                )
+            )
         return items, durations
+
+    def natural_variance(self) -> Tensor:
+        """Of each parameter within an utterance of each speaker, in the parameters' own units:
+        float64 ``[speakers, static]``."""
+        return self.global_variance.double() * self.scale.double().square()
+
+    def _natural(self, predicted: Predicted) -> tuple[Tensor, Tensor]:
+        """Mean and variance in the parameters' own units."""
+        scale = self.scale.repeat(len(WINDOWS))
+        offset = torch.cat([self.mean, torch.zeros_like(scale[len(self.mean) :])])
+        return predicted.mean * scale + offset, predicted.variance * scale.square()
 
     def _durations(self, hidden: Tensor, mask: Tensor, length_scale: Tensor | float) -> Tensor:
         """Whole frames ``[batch, text]``: rounded running sums, so that errors do not add up."""
         frames = torch.exp(self.durations(hidden, mask)) * mask.squeeze(1) * length_scale
         ends = torch.floor(frames.cumsum(1) + 0.5)
         return (ends - nn.functional.pad(ends, (1, 0))[:, :-1]).long()
-
-    def parameters_of(self, track: Tensor, voiced: Tensor) -> Parameters:
-        """Standardised ``[frames, static]`` and bool ``[frames]`` -> vocoder parameters."""
-        values = (track * self.scale + self.mean).cpu().numpy().astype(np.float32)
-        config = self.config
-        pitch = np.exp(values[:, 0]).clip(config.low, config.high)
-        order = config.order + 1
-        return Parameters(
-            np.where(voiced.cpu().numpy(), pitch, 0).astype(np.float32),
-            np.ascontiguousarray(values[:, 1 : 1 + order].T),
-            np.ascontiguousarray(values[:, 1 + order :].T.clip(-40.0, 0.0)),
-        )
 
     @torch.no_grad()
     def show(self, batch: ParameterBatch) -> dict[str, Tensor]:
@@ -367,7 +398,11 @@ class SPSS(nn.Module):
             [expand(hidden, durations, frames), places(durations, frames).to(hidden.dtype)], dim=1
         )
         mask = mask_from_lengths(durations.sum(1), frames)
-        out = self.end(self.stack(self.start(held) * mask, mask)).float().transpose(1, 2)
+        stride = self.config.frame_stride
+        held = self.start(nn.functional.pad(held, (0, stride - 1)))
+        mask = mask[:, :, ::stride]
+        out = self.end(self.stack(held * mask, mask)).float().transpose(1, 2)
+        out = out.unflatten(2, (stride, -1)).flatten(1, 2)[:, :frames]
         size = len(WINDOWS) * self.config.static
         mean, log_variance, voicing = out.split([size, size, 1], dim=2)
         # Begin at the spread of all speech, and stay where banded solves are sound.
@@ -391,14 +426,20 @@ class SPSS(nn.Module):
         real = values[inside]
         self.mean.copy_(real.mean(0))
         self.scale.copy_(real.std(0).clamp(min=1e-3))
-        values = self._standardised(batch)
-        self.global_variance.copy_(_variances(values, batch.lengths).mean(0))
-        features = mlpg_windowed(values, WINDOWS)
+        features = mlpg_windowed(self._standardised(batch), WINDOWS)
         # One frame from either end, where slopes would look beyond.
         inner = inside & inside.roll(1, 1) & inside.roll(-1, 1)
         inner[:, [0, -1]] = False
         self.log_variance.copy_(features[inner].square().mean(0).clamp(min=1e-4).log())
         self.initialized.fill_(True)
+
+    @torch.no_grad()
+    def _hear(self, batch: ParameterBatch) -> None:
+        """Take the batch into the speakers' mean variance within an utterance."""
+        found = _variances(self._standardised(batch), batch.lengths)
+        self.heard.index_add_(0, batch.speaker, torch.ones_like(found[:, 0]))
+        share = (found - self.global_variance[batch.speaker]) / self.heard[batch.speaker, None]
+        self.global_variance.index_add_(0, batch.speaker, share)
 
 
 class _Found(NamedTuple):
@@ -457,10 +498,8 @@ class ParameterGraph(nn.Module):
         mask = mask_from_lengths(lengths, read.shape[1])
         hidden = model._encode(read, mask, speaker)
         durations = model._durations(hidden, mask, scales[1])
-        mean, variance, voicing = model._predict(hidden, durations, durations.sum())
-        scale = model.scale.repeat(len(WINDOWS))
-        offset = torch.cat([model.mean, torch.zeros_like(scale[len(model.mean) :])])
+        predicted = model._predict(hidden, durations, durations.sum())
         # The third scale has no meaning here; a graph's input that is not used would be dropped.
-        voicing = voicing + 0.0 * scales.sum()
+        voicing = predicted.voicing + 0.0 * scales.sum()
         durations = restore_blanks(durations, kept, text)
-        return mean * scale + offset, variance * scale.square(), voicing, durations
+        return *model._natural(predicted), voicing, durations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,14 @@ def phones(utterance: Utterance) -> list[Phone]:
     found: list[Phone] = []
     for index, word in enumerate(utterance.words):
         found += _of_word(utterance.phonemes[: word.end], word.start, index)
+    return found
+
+
+def spoken_phones(phonemes: str) -> list[Phone]:
+    """The phones of phonemes as a prepared corpus keeps them, words between spaces."""
+    found: list[Phone] = []
+    for index, word in enumerate(re.finditer(r"\S+", phonemes)):
+        found += _of_word(phonemes[: word.end()], word.start(), index)
     return found
 
 

@@ -41,8 +41,8 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             unknown key.
     """
     values = read_values(name)
-    if "stages" in values:
-        raise InputError(f"recipe {name} has several stages; train it as a whole")
+    if "stages" in values or "conversion" in values:
+        raise InputError(f"recipe {name} is no single network; train it as a whole")
     words = [
         word if word.startswith(("network.", "training.", "model=")) else f"training.{word}"
         for word in overrides
@@ -79,7 +79,7 @@ def read_values(name: str) -> dict[str, Any]:
 
 
 def list_stages() -> list[str]:
-    """Names of the shipped recipes of several stages, sorted."""
+    """Names of the shipped recipes that are no single network, sorted."""
     root = Path(str(resources.files("glottis.recipes")))
     return sorted(path.stem for path in root.glob("*.yaml"))
 
@@ -116,6 +116,10 @@ def train(
         from glottis.training.stages import run_stages
 
         return run_stages(values, recipe, data, overrides, folder)
+    if "conversion" in values:
+        from glottis.training.conversion import run_conversion
+
+        return run_conversion(values, recipe, data, overrides, folder)
     settings = read_recipe(recipe, overrides)
     return run(settings, list(data), folder)
 
@@ -153,7 +157,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     if config.initialize:
         load_weights(model, Path(config.initialize))
     _describe(folder, recipe, corpus, model.config)
-    _log_to(folder / "train.log")
+    log_to(folder / "train.log")
 
     task = Task(model, config)
     durations = read_durations(Path(config.durations)) if config.durations else None
@@ -322,7 +326,7 @@ def _describe(folder: Path, recipe: Recipe, corpus: Any, network: Any) -> None:
         temporary.write_text(yaml.safe_dump(as_dict(recipe), sort_keys=False), encoding="utf-8")
 
 
-def _log_to(path: Path) -> None:
+def log_to(path: Path) -> None:
     """Send our log to the terminal and, appending, to the run's file."""
     logger = logging.getLogger("glottis")
     logger.setLevel(logging.INFO)

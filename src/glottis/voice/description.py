@@ -157,7 +157,7 @@ class _Reader:
             parameters=None
             if ours.get("parameters") is None
             else ParameterVoice.read(
-                ours["parameters"], self.positive("audio.sample_rate"), self.path
+                ours["parameters"], self.positive("audio.sample_rate"), num_speakers, self.path
             ),
         )
 

@@ -531,7 +531,11 @@ class Voice:
         if self._parameters is not None:
             law = [np.asarray(value)[0] for value in outputs[:3]]
             spoken = self._parameters.speak(
-                *law, seed=seed, pitch=manner.pitch, timbre=manner.timbre
+                *law,
+                speaker=manner.speaker,
+                seed=seed,
+                pitch=manner.pitch,
+                timbre=manner.timbre,
             )
             outputs = [spoken, outputs[3]]
         samples = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
