@@ -67,6 +67,7 @@ def test_several_folders_are_one(folders: list[Path]) -> None:
     both = Prepared(folders)
     assert both.speakers == ["anna", "bert"]
     assert both.languages == ["en-us", "nl"]
+    assert both.speaker_languages == {"anna": "en-us", "bert": "nl"}
     assert both.mel == MelConfig()
     ids = [cut.id for split in ("train", "test") for cut in both.cuts(split)]
     assert len(set(ids)) == len(ids) == 10

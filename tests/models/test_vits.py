@@ -244,6 +244,14 @@ def test_training_windows_are_pieces_of_the_utterances() -> None:
     assert decoded.shape == audio.shape == (3, size)
 
 
+def test_utterances_shorter_than_the_window_train() -> None:
+    model, batch = _model(), _batch([9, 5], [6, 4])
+    for _, loss, logs in model.steps(batch, 0):
+        loss.backward()
+        assert all(math.isfinite(float(value.detach())) for value in logs.values())
+    assert all(math.isfinite(float(value)) for value in model.validate(batch).values())
+
+
 def test_window_reads_nothing_beyond_a_length() -> None:
     x = torch.arange(20.0).view(2, 1, 10)
     x[1, :, 6:] = math.nan

@@ -393,6 +393,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         ({"win_size": 16}, "window of 16"),
         ({"hop_size": 16}, "hop"),
         ({"num_mels": None}, "mels"),
+        ({"upsample_kernel_sizes": [8]}, "no such network"),
+        ({"upsample_initial_channel": -8}, "no such network"),
         ({"upsample_rates": 3}, "upsample_rates"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**HIFI, **change}))

@@ -143,7 +143,10 @@ def import_original(
         raise InputError(f"{layout.name}: {files} {what}") from error
     network, config_class = model_class(layout.model)
     sizes = build(config_class, {**settings, **facts.pop("network", {})}, str(where or source))
-    own = network(sizes).state_dict()
+    try:
+        own = network(sizes).state_dict()
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        raise InputError(f"{layout.name}: {where or source}: no such network: {error}") from error
     weights = fitted(weights, own)
     partial = layout.model == "vits" and not any(n.startswith("discriminators.") for n in weights)
     _must_fit(weights, own, f"{source}, {layout.name}", ("discriminators.",) if partial else ())

@@ -248,7 +248,7 @@ LEXIS = Lexis(
         "gem.": "gemäß", "lt.": "laut", "bspw.": "beispielsweise", "insb.": "insbesondere",
         "Std.": "Stunden", "Min.": "Minuten", "Sek.": "Sekunden",
         **{f"{short}.": name for short, name in zip(_SHORT_MONTHS, _MONTHS, strict=True)
-           if short not in ("Mai", "Jun", "Jul")},
+           if short not in ("Jan", "Mai", "Jun", "Jul")},
     },
     before_number={
         "S.": "Seite", "Bd.": "Band", "Abb.": "Abbildung", "Kap.": "Kapitel", "Art.": "Artikel",

@@ -323,7 +323,9 @@ _SAID_AS_WORDS = frozenset(
 def _abbreviation(m: re.Match[str], scene: Scene) -> Spoken:
     written = m[0].replace(" ", "")
     found = scene.lexis.abbreviations
-    said = found.get(written) or found.get(written[0].lower() + written[1:])
+    said = found.get(written)
+    if said is None and written not in _NAMES:
+        said = found.get(written[0].lower() + written[1:])
     if said is None:
         return None
     if written[0].isupper() and written not in found:
@@ -331,6 +333,10 @@ def _abbreviation(m: re.Match[str], scene: Scene) -> Spoken:
     if written == "Fr." and not re.match(r"\s[A-ZÄÖÜ]", scene.after(m.end())):
         return None
     return [Token(m[0], said), *closing_stop(m, m[0], scene)]
+
+
+# With a capital these are people.
+_NAMES = frozenset({"Max.", "Jan.", "Min.", "Gem.", "Lt.", "Str."})
 
 
 def _before_number(m: re.Match[str], scene: Scene) -> Spoken:
