@@ -7,6 +7,7 @@ needs neither torch nor numba.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Literal, Protocol
@@ -239,28 +240,29 @@ def interpolation(upsampling: tuple[Array, ...]) -> tuple[NDArray[np.float64], i
     """Upsampling as weights of neighbouring frames: it is linear and the same for every channel.
 
     A sample of frame ``f`` is the sum over ``m`` of ``table[case, sample, m]`` times frame
-    ``f - reach + m``. The filters end in zeros at both ends of an utterance, so the first and last
+    ``f - side + m``. The filters end in zeros at both ends of an utterance, so the first and last
     ``edge`` frames have cases of their own: ``case = f``, for the last ones ``cases - frames + f``,
     else ``edge``.
 
     Returns:
-        ``table`` ``[cases, hop, 2 reach + 1]``, ``reach`` and ``edge``, for utterances of at least
+        ``table`` ``[cases, hop, 2 side + 1]``, ``side`` and ``edge``, for utterances of at least
         ``cases = 2 edge + 1`` frames; :func:`cases_of` serves shorter ones.
     """
-    reach = _reach(upsampling)
-    edge = reach + 1
-    return _table(upsampling, 2 * edge + 1, reach), reach, edge
+    side = reach([len(taps) // 2 for taps in upsampling])
+    edge = side + 1
+    return _table(upsampling, 2 * edge + 1, side), side, edge
 
 
-def _reach(upsampling: tuple[Array, ...]) -> int:
+def reach(scales: Sequence[int]) -> int:
+    """Frames to either side that upsampling in stages of these ``scales`` looks at."""
     ahead, rate = 0.0, 1
-    for taps in upsampling:
-        rate *= len(taps) // 2
-        ahead += (len(taps) // 2) / rate
+    for scale in scales:
+        rate *= scale
+        ahead += scale / rate
     return int(np.ceil(ahead))
 
 
-def _table(upsampling: tuple[Array, ...], frames: int, reach: int) -> NDArray[np.float64]:
+def _table(upsampling: tuple[Array, ...], frames: int, side: int) -> NDArray[np.float64]:
     """The weights of every frame of an utterance of so many frames: ``[frames, hop, window]``."""
     response = np.eye(frames)
     for taps in upsampling:
@@ -271,17 +273,17 @@ def _table(upsampling: tuple[Array, ...], frames: int, reach: int) -> NDArray[np
             taps[i] * padded[i : i + len(response)] for i in range(len(taps))
         )  # the filter of a convolution layer: not turned around
     hop = len(response) // frames
-    wide = np.pad(response.reshape(frames, hop, frames), ((0, 0), (0, 0), (reach, reach)))
-    return np.stack([wide[f, :, f : f + 2 * reach + 1] for f in range(frames)])
+    wide = np.pad(response.reshape(frames, hop, frames), ((0, 0), (0, 0), (side, side)))
+    return np.stack([wide[f, :, f : f + 2 * side + 1] for f in range(frames)])
 
 
 def cases_of(
     upsampling: tuple[Array, ...], frames: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The table and, for each of ``frames`` frames, its case; see :func:`interpolation`."""
-    table, reach, edge = interpolation(upsampling)
+    table, side, edge = interpolation(upsampling)
     if frames < len(table):
-        return _table(upsampling, frames, reach), np.arange(frames)
+        return _table(upsampling, frames, side), np.arange(frames)
     index = np.full(frames, edge)
     index[:edge] = np.arange(edge)
     index[frames - edge :] = np.arange(len(table) - edge, len(table))
