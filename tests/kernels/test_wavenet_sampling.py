@@ -167,11 +167,11 @@ def test_upsampling_is_the_table() -> None:
 
 
 def test_pairs_of_bfloat16_are_rounded_like_single_ones() -> None:
-    from glottis.kernels.wavenet_layout import TILE, in_pairs
+    from glottis.kernels.wavenet_layout import LANES, TILE, in_pairs
 
     values = np.random.default_rng(0).standard_normal((50, TILE)).astype(np.float32)
     values[0, :4] = (0.0, -0.0, 1e-30, -3e38)
-    words = in_pairs(values).reshape(50, -1, 16)
+    words = in_pairs(values).reshape(50, -1, LANES)
     high, low = words.view(np.float32), (words << np.uint32(16)).view(np.float32)
     found = np.stack([high, low], axis=2).reshape(50, TILE)
     # Half a step of eight binary digits, relative to the value.

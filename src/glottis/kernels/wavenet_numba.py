@@ -41,8 +41,11 @@ from glottis.kernels.wavenet_layout import (
     padded_size,
 )
 
-# Columns that share one reading of the weights, and parts of the channels.
-COLUMNS = 2
+# Columns that share one reading of the weights, and registers of outputs that they take at once:
+# eight sums of AVX2, or sixteen of AVX-512, stay in registers and hide each other's latency.
+COLUMNS = 4
+SHARED = LANES // 4
+# Parts of the channels.
 PARTS = 2
 
 # The product of a tile of weights and a few columns, in registers ------------------------------
@@ -56,22 +59,24 @@ def _address(builder: Any, array: Any, at: Any, kind: ir.Type) -> Any:
     return builder.bitcast(builder.gep(array, [at]), kind.as_pointer())
 
 
-def _weights_of_tile(builder: Any, weights: Any, at: Any, element: Any) -> list[Any]:
-    """The ``TILE`` weights of one input as float vectors."""
+def _weights_of_tile(
+    builder: Any, weights: Any, at: Any, element: Any, vectors: int
+) -> list[Any]:
+    """The weights of one input as so many float vectors."""
     real, word, found = _lanes(ir.FloatType()), _lanes(ir.IntType(32)), []
     if element == types.float32:
-        for i in range(TILE // LANES):
+        for i in range(vectors):
             place = builder.add(at, ir.Constant(at.type, i * LANES))
             found.append(builder.load(_address(builder, weights, place, real), align=4))
     elif element == types.uint32:
         sixteen = ir.Constant(word, [16] * LANES)
-        for i in range(TILE // LANES // 2):
+        for i in range(vectors // 2):
             place = builder.add(at, ir.Constant(at.type, i * LANES))
             pair = builder.load(_address(builder, weights, place, word), align=4)
             found.append(builder.bitcast(pair, real))
             found.append(builder.bitcast(builder.shl(pair, sixteen), real))
     else:
-        for i in range(TILE // LANES):
+        for i in range(vectors):
             place = builder.add(at, ir.Constant(at.type, i * LANES))
             small = _address(builder, weights, place, _lanes(ir.IntType(8)))
             wide = builder.sext(builder.load(small, align=1), word)
@@ -79,8 +84,9 @@ def _weights_of_tile(builder: Any, weights: Any, at: Any, element: Any) -> list[
     return found
 
 
-def _tile_product(columns: int) -> Callable[..., Any]:
-    """An intrinsic that adds ``weights @ x`` to ``out`` for a tile of outputs, some columns."""
+def _tile_product(columns: int, parts: int) -> Callable[..., Any]:
+    """An intrinsic that adds ``weights @ x`` to ``out`` for some columns and the outputs of so many
+    registers, a tile or the part of one that begins at ``at``."""
 
     @intrinsic
     def product(typing, weights, at, scales, scale_at, inputs, x, x_at, x_step, out, out_at, step):  # type: ignore[no-untyped-def]
@@ -100,7 +106,6 @@ def _tile_product(columns: int) -> Callable[..., Any]:
                 arguments[i] for i in (1, 3, 4, 6, 7, 9, 10)
             )
             real, whole = _lanes(ir.FloatType()), start.type
-            parts = TILE // LANES
             zero = ir.Constant(real, [0.0] * LANES)
             sums = [
                 [cgutils.alloca_once(builder, real) for _ in range(parts)] for _ in range(columns)
@@ -120,7 +125,7 @@ def _tile_product(columns: int) -> Callable[..., Any]:
                     builder.store(begin, sums[column][part])
             with cgutils.for_range(builder, count, intp=whole) as loop:
                 at = builder.add(start, builder.mul(loop.index, ir.Constant(whole, width)))
-                tile = _weights_of_tile(builder, matrix, at, element)
+                tile = _weights_of_tile(builder, matrix, at, element, parts)
                 for column in range(columns):
                     row = builder.mul(x_row, ir.Constant(whole, column))
                     where = builder.add(builder.add(x_start, row), loop.index)
@@ -150,8 +155,10 @@ def _tile_product(columns: int) -> Callable[..., Any]:
     return product
 
 
-_one_column = _tile_product(1)
-_some_columns = _tile_product(COLUMNS)
+_whole_tile = _tile_product(1, TILE // LANES)
+_one_column = _tile_product(1, SHARED)
+_two_columns = _tile_product(2, SHARED)
+_some_columns = _tile_product(COLUMNS, SHARED)
 
 
 @compiled
@@ -182,21 +189,33 @@ def _multiply(  # type: ignore[no-untyped-def]
             scale_at + tile * TILE,
             out_at + tile * TILE,
         )
-        column = 0
-        while column + COLUMNS <= columns:
-            _some_columns(
-                matrices, place, scales, scale, inputs,
-                x, x_at + column * x_step, x_step,
-                out, result + column * step, step,
+        if columns == 1:
+            _whole_tile(
+                matrices, place, scales, scale, inputs, x, x_at, x_step, out, result, step
             )  # fmt: skip
-            column += COLUMNS
-        while column < columns:
-            _one_column(
-                matrices, place, scales, scale, inputs,
-                x, x_at + column * x_step, x_step,
-                out, result + column * step, step,
-            )  # fmt: skip
-            column += 1
+            continue
+        # A part of the tile stays in the nearest cache while all columns pass over it.
+        for part in range(TILE // LANES // SHARED):
+            shift = part * SHARED * LANES
+            near, own, to = place + shift * width // TILE, scale + shift, result + shift
+            column = 0
+            while column + COLUMNS <= columns:
+                _some_columns(
+                    matrices, near, scales, own, inputs,
+                    x, x_at + column * x_step, x_step, out, to + column * step, step,
+                )  # fmt: skip
+                column += COLUMNS
+            if column + 2 <= columns:
+                _two_columns(
+                    matrices, near, scales, own, inputs,
+                    x, x_at + column * x_step, x_step, out, to + column * step, step,
+                )  # fmt: skip
+                column += 2
+            if column < columns:
+                _one_column(
+                    matrices, near, scales, own, inputs,
+                    x, x_at + column * x_step, x_step, out, to + column * step, step,
+                )  # fmt: skip
 
 
 # Elementary pieces ------------------------------------------------------------------------------
