@@ -7,6 +7,7 @@ needs neither torch nor numba.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -19,12 +20,17 @@ from glottis.errors import InputError
 from glottis.kernels.choice import choose
 
 Array = NDArray[np.float32]
+Double = NDArray[np.float64]
 Output = Literal["mulaw", "gaussian", "gaussian_mixture", "logistic_mixture"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
 KINDS = ("numba", "reference")
 OUTPUTS: tuple[Output, ...] = ("mulaw", "gaussian", "gaussian_mixture", "logistic_mixture")
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
+CHUNK = 32
+"""Frames whose conditioning is held at once; a multiple of a block in samples, whatever the hop."""
+BLOCK = 16
+"""Samples for which a form may look ahead."""
 UNIFORMS = 3
 """Uniform numbers that one sample takes, whatever its distribution."""
 
@@ -113,11 +119,18 @@ class Weights:
 class Form(Protocol):
     """What the reference and the fast forms have alike."""
 
-    def start(self, mels: list[Array], bias: Array) -> None:
-        """Forget all samples; take log-mels ``[C, frames]`` and gate biases ``[batch, L, G]``."""
+    def start(self, batch: int, bias: Array) -> None:
+        """Forget all samples; take gate biases ``[batch, L, G]``."""
+
+    def hear(self, first: int, features: Double, shares: Double) -> None:
+        """Take the conditioning of the frames from ``first`` on, in place of what was there.
+
+        ``features`` ``[batch, C, frames + window - 1]`` mixed log-mels, half a window more on
+        either side; ``shares`` ``[batch, frames, hop, window]``.
+        """
 
     def advance(
-        self, uniforms: NDArray[np.float64], teacher: Array | None, parameters: bool
+        self, uniforms: Double, teacher: Array | None, parameters: bool
     ) -> tuple[Array, Array | None]:
         """Samples for ``uniforms`` ``[batch, time, UNIFORMS]``; see :meth:`Sampler.advance`."""
 
@@ -167,10 +180,15 @@ class Sampler:
             from glottis.kernels.wavenet_reference import Reference
 
             self._form = Reference(weights)
-        self.remaining = 0
+        self._mels: list[Array] = []
 
     def start(
-        self, mels: list[Array], seed: int | list[int] = 0, bias: Array | None = None
+        self,
+        mels: list[Array],
+        seed: int | list[int] = 0,
+        bias: Array | None = None,
+        *,
+        more: bool = False,
     ) -> None:
         """Begin a batch of utterances.
 
@@ -180,24 +198,14 @@ class Sampler:
             seed: one for each item, or one from which the items' are counted up. An item's audio
                 depends on its own seed alone, not on its batch.
             bias: what speakers add to the gates, ``[batch, L, G]``; nothing when left out.
+            more: whether :meth:`feed` will bring more frames. What is drawn is then the same as
+                if all had been there at once.
 
         Raises:
             InputError: no item, other channels than the model's, no frames, NaN or infinity.
         """
-        channels = self.weights.context.shape[1]
         if not mels:
             raise InputError("there is nothing to speak: give at least one log-mel spectrogram")
-        for item, mel in enumerate(mels):
-            if mel.ndim != 2 or mel.shape[0] != channels:
-                raise InputError(
-                    f"item {item}: log-mels must be [{channels}, frames] for this model, not "
-                    f"{list(mel.shape)}"
-                )
-            if mel.shape[1] == 0:
-                raise InputError(f"item {item}: the log-mels have no frames")
-            if not np.isfinite(mel).all():
-                frame = int(np.flatnonzero(~np.isfinite(mel).all(0))[0])
-                raise InputError(f"item {item}: frame {frame} of the log-mels is NaN or infinite")
         layers, gates = self.weights.gate_bias.shape
         if bias is None:
             bias = np.zeros((len(mels), layers, gates), np.float32)
@@ -206,9 +214,52 @@ class Sampler:
         seeds = [seed + i for i in range(len(mels))] if isinstance(seed, int) else seed
         if len(seeds) != len(mels):
             raise InputError(f"{len(mels)} items need as many seeds, not {len(seeds)}")
+        channels = self.weights.context.shape[1]
+        self._mels = [np.zeros((channels, 0), np.float32) for _ in mels]
         self._draws = [np.random.Generator(np.random.Philox(each)) for each in seeds]
-        self.remaining = max(mel.shape[1] for mel in mels) * self.weights.hop
-        self._form.start([np.ascontiguousarray(mel, np.float32) for mel in mels], bias)
+        self._now = self._heard = 0
+        self._form.start(len(mels), bias)
+        self.feed(mels, more=more)
+
+    def feed(self, mels: list[Array], *, more: bool = False) -> None:
+        """Go on with further frames of each item, after :meth:`start` with ``more``.
+
+        Raises:
+            InputError: as there. Frames may be missing as long as more will come.
+        """
+        channels = self.weights.context.shape[1]
+        if len(mels) != len(self._mels):
+            raise ValueError(f"{len(self._mels)} items need as many log-mels, not {len(mels)}")
+        for item, mel in enumerate(mels):
+            if mel.ndim != 2 or mel.shape[0] != channels:
+                raise InputError(
+                    f"item {item}: log-mels must be [{channels}, frames] for this model, not "
+                    f"{list(mel.shape)}"
+                )
+            before = self._mels[item].shape[1]
+            if not more and before + mel.shape[1] == 0:
+                raise InputError(f"item {item}: the log-mels have no frames")
+            if not np.isfinite(mel).all():
+                frame = before + int(np.flatnonzero(~np.isfinite(mel).all(0))[0])
+                raise InputError(f"item {item}: frame {frame} of the log-mels is NaN or infinite")
+            self._mels[item] = np.concatenate([self._mels[item], mel.astype(np.float32)], axis=1)
+        frames = [mel.shape[1] for mel in self._mels]
+        if more:
+            # The last frames are smoothed otherwise than those before them, and any may be last.
+            side = reach([len(taps) // 2 for taps in self.weights.upsampling])
+            known = min(frames) - side - max(1, self.weights.context.shape[2] // 2)
+            self._frames = max(0, known if min(frames) > 2 * side + 2 else 0)
+        else:
+            self._frames = max(frames)
+        self._more = more
+
+    @property
+    def remaining(self) -> int:
+        """Samples that can be drawn of the frames that are there."""
+        if not self._mels:
+            return 0
+        unit = BLOCK // math.gcd(BLOCK, self.weights.hop) if self._more else 1
+        return self._frames // unit * unit * self.weights.hop - self._now
 
     def advance(
         self, count: int, teacher: Array | None = None, *, parameters: bool = False
@@ -225,18 +276,54 @@ class Sampler:
             parameters float32 ``[batch, time, O]`` or None. With a teacher the samples are still
             draws, each given the teacher's past.
         """
-        count = min(count, self.remaining)
-        if teacher is not None and teacher.shape != (len(self._draws), count):
-            raise ValueError(f"teacher must be {(len(self._draws), count)}, not {teacher.shape}")
-        self.remaining -= count
-        uniforms = np.stack([draw.random((count, UNIFORMS)) for draw in self._draws])
-        # Half a step up: never 0, whose logarithm is wanted, and still below 1.
-        uniforms += 2.0**-54
-        np.minimum(uniforms, 1 - 2.0**-53, out=uniforms)
-        return self._form.advance(uniforms, teacher, parameters)
+        batch, count = len(self._mels), min(count, self.remaining)
+        if teacher is not None and teacher.shape != (batch, count):
+            raise ValueError(f"teacher must be {(batch, count)}, not {teacher.shape}")
+        samples = np.zeros((batch, count), np.float32)
+        given = np.zeros((batch, count, len(self.weights.last)), np.float32) if parameters else None
+        done = 0
+        while done < count:
+            if self._now == self._heard * self.weights.hop:
+                self._hear()
+            some = min(count - done, self._heard * self.weights.hop - self._now)
+            part = slice(done, done + some)
+            uniforms = np.stack([draw.random((some, UNIFORMS)) for draw in self._draws])
+            # Half a step up: never 0, whose logarithm is wanted, and still below 1.
+            uniforms += 2.0**-54
+            np.minimum(uniforms, 1 - 2.0**-53, out=uniforms)
+            heard = None if teacher is None else teacher[:, part]
+            samples[:, part], found = self._form.advance(uniforms, heard, parameters)
+            if given is not None:
+                given[:, part] = found
+            self._now += some
+            done += some
+        return samples, given
+
+    def _hear(self) -> None:
+        """Give the form the conditioning of the next frames."""
+        first, hop = self._heard, self.weights.hop
+        last = min(first + CHUNK, (self._now + self.remaining) // hop)
+        taps, context = self.weights.upsampling, self.weights.context
+        side, mixing = reach([len(each) // 2 for each in taps]), context.shape[2] // 2
+        features = np.zeros((len(self._mels), context.shape[0], last - first + 2 * side))
+        shares = np.zeros((len(self._mels), last - first, hop, 2 * side + 1))
+        for item, mel in enumerate(self._mels):
+            frames = mel.shape[1]
+            # Beyond its end an item hears nothing of its log-mels.
+            low, high = max(0, first - side), min(frames, last + side)
+            if low >= high:
+                continue
+            outer = max(0, low - mixing), min(frames, high + mixing)
+            around = mixed(mel[:, slice(*outer)], context)[:, low - outer[0] : high - outer[0]]
+            features[item, :, low - first + side : high - first + side] = around
+            # While more may come, no frame that is drawn is near the end.
+            table, case = cases_of(taps, frames)
+            shares[item, : max(0, frames - first)] = table[case[first:last]]
+        self._form.hear(first, features, shares)
+        self._heard = last
 
 
-def interpolation(upsampling: tuple[Array, ...]) -> tuple[NDArray[np.float64], int, int]:
+def interpolation(upsampling: tuple[Array, ...]) -> tuple[Double, int, int]:
     """Upsampling as weights of neighbouring frames: it is linear and the same for every channel.
 
     A sample of frame ``f`` is the sum over ``m`` of ``table[case, sample, m]`` times frame
@@ -262,7 +349,7 @@ def reach(scales: Sequence[int]) -> int:
     return int(np.ceil(ahead))
 
 
-def _table(upsampling: tuple[Array, ...], frames: int, side: int) -> NDArray[np.float64]:
+def _table(upsampling: tuple[Array, ...], frames: int, side: int) -> Double:
     """The weights of every frame of an utterance of so many frames: ``[frames, hop, window]``."""
     response = np.eye(frames)
     for taps in upsampling:
@@ -279,7 +366,7 @@ def _table(upsampling: tuple[Array, ...], frames: int, side: int) -> NDArray[np.
 
 def cases_of(
     upsampling: tuple[Array, ...], frames: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[Double, NDArray[np.int64]]:
     """The table and, for each of ``frames`` frames, its case; see :func:`interpolation`."""
     table, side, edge = interpolation(upsampling)
     if frames < len(table):
@@ -290,7 +377,7 @@ def cases_of(
     return table, index
 
 
-def mixed(mel: Array, context: Array) -> NDArray[np.float64]:
+def mixed(mel: Array, context: Array) -> Double:
     """``[C, frames]`` with each frame a mixture of its neighbours; ends are repeated.
 
     ``context`` ``[C, C, 2 n + 1]``; float64.

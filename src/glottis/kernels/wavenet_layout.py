@@ -8,13 +8,11 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from glottis.kernels.wavenet import Array, Precision
+from glottis.kernels.wavenet import BLOCK, Array, Precision
 
-# Numbers in a register of this processor; outputs that are summed up at once, in eight registers;
-# samples for which a block of products is made.
+# Numbers in a register of this processor, and outputs that are summed up at once, in eight of them.
 LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
 TILE = 8 * LANES
-BLOCK = 16
 
 Flat = NDArray[Any]
 

@@ -27,10 +27,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from glottis.kernels.vector_math import compiled, single
-from glottis.kernels.wavenet import OUTPUTS, Array, Precision, Weights, cases_of, mixed
+from glottis.kernels.wavenet import OUTPUTS, Array, Double, Precision, Weights
 from glottis.kernels.wavenet_layout import (
     LANES,
     TILE,
@@ -300,23 +299,24 @@ def _draw(outputs, at, count, kind, bits, floor, uniforms):  # type: ignore[no-u
 
 @compiled
 def _interpolate(  # type: ignore[no-untyped-def]
-    now, block, hop, window, around, place, frames, tiles, shares, cases, rows, at, step, unused
+    now, block, hop, window, around, place, frames, tiles, shares, share, rows, at, step, unused
 ):
     """Add what the frames around them say to ``block`` samples from time ``now`` on.
 
-    ``around`` holds ``[tiles, frames, TILE]`` from ``place`` on, and ``shares`` ``[case, phase,
-    window]``: the product of a matrix that slides along the frames.
+    Time and frames count from the first that is held. ``around`` holds ``[tiles, frames, TILE]``
+    from ``place`` on, and ``shares`` ``[frame, phase, window]`` from ``share`` on: the product of a
+    matrix that slides along the frames.
     """
     done = 0
     while done < block:
         frame, phase = (now + done) // hop, (now + done) % hop
         count = min(hop - phase, block - done)
-        if frame >= len(cases):  # a block that reaches beyond the end
+        if frame > frames - window:  # a block that reaches beyond the end
             return
         for tile in range(tiles):
             _multiply(
                 around, place + (tile * frames + frame) * TILE, TILE, unused, 0, 1, window,
-                shares, (cases[frame] * hop + phase) * window, window, count,
+                shares, share + (frame * hop + phase) * window, window, count,
                 rows, at + done * step + tile * TILE, step,
             )  # fmt: skip
         done += count
@@ -379,7 +379,7 @@ SPINS = 4096
 @compiled
 def _advance(  # type: ignore[no-untyped-def]
     thread, threads, first, shape, dilations, blocks, rings, matrices, width, scales, places, ends,
-    into, into_bias, bias, timing, condition, table, cases, residual_bias, skip_bias, hidden_bias,
+    into, into_bias, bias, timing, condition, shares, residual_bias, skip_bias, hidden_bias,
     last_bias, factors, history, history_at, past, past_at, partial, skips, opened, summed, hidden,
     outputs, kind, bits, heard, teacher, uniforms, samples, given, counter,
 ):  # fmt: skip
@@ -389,7 +389,8 @@ def _advance(  # type: ignore[no-untyped-def]
     gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
     """
     batch, layers, taps, residual, size, gates, wide, skip, half_wide, out, out_wide = shape
-    window, hop, frames = timing
+    window, hop, frames, origin = timing
+    per_item = (frames - window + 1) * hop * window
     low, high = (0, PARTS) if threads == 1 else (thread, thread + 1)
     x = history[thread]
     met = 0
@@ -423,8 +424,9 @@ def _advance(  # type: ignore[no-untyped-def]
                     for item in range(batch):
                         place = ((item * layers + layer) * PARTS + part) * gates * frames
                         _interpolate(
-                            now, block, hop, window, condition, place, frames, gates // TILE,
-                            table, cases[item], rows, start + item * gates, batch * gates, scales,
+                            now - origin, block, hop, window, condition, place, frames,
+                            gates // TILE, shares, item * per_item,
+                            rows, start + item * gates, batch * gates, scales,
                         )  # fmt: skip
                     for tap in range(taps - 1):
                         then = (now - (taps - 1 - tap) * dilation) % ring
@@ -557,39 +559,17 @@ class Fast:
             np.float32(weights.skip_scale),
             float(weights.minimum_log_scale),
         )
+        projection = self._packed_gates(np.moveaxis(weights.condition, 2, 0))
+        self.projection = projection.reshape(len(projection), -1)
         self.shape = (
             *(layers, taps, residual, self.size, self.gates, padded_size(residual + skip), skip),
             *(padded_size(middle), outputs, padded_size(outputs)),
         )
 
-    def start(self, mels: list[Array], bias: Array) -> None:
-        w, batch = self.weights, len(mels)
-        layers, _, residual, size, gates, wide, skip, half_wide, _, out_wide = self.shape
+    def start(self, batch: int, bias: Array) -> None:
+        w = self.weights
+        _, _, residual, size, gates, wide, skip, half_wide, _, out_wide = self.shape
         self.bias = self._packed_gates(bias + w.gate_bias)
-        longest = max(mel.shape[1] for mel in mels)
-        tables, self.cases, rows = [], np.zeros((batch, longest), np.int64), 0
-        projection = self._packed_gates(np.moveaxis(w.condition, 2, 0))
-        flat = projection.reshape(len(projection), -1)
-        window = cases_of(w.upsampling, longest)[0].shape[2]
-        condition = np.zeros(
-            (batch, layers, PARTS, gates // TILE, longest + window - 1, TILE), np.float32
-        )
-        for item, mel in enumerate(mels):
-            frames = mel.shape[1]
-            table, case = cases_of(w.upsampling, frames)
-            self.cases[item, :frames] = case + rows
-            # Beyond its end an item hears nothing of its log-mels.
-            self.cases[item, frames:] = rows + len(table)
-            tables += [table, np.zeros((1, *table.shape[1:]))]
-            rows += len(table) + 1
-            features = mixed(mel, w.context).T.astype(np.float32)
-            side = window // 2
-            given = (features @ flat).reshape(frames, layers, PARTS, gates // TILE, TILE)
-            condition[item, :, :, :, side : side + frames] = np.moveaxis(given, 0, 3)
-        self.timing = window, w.hop, longest + window - 1
-        self.condition = aligned(condition.reshape(-1))
-        self.table = np.concatenate(tables).astype(np.float32).reshape(-1)
-
         lengths = self.rings * batch * residual
         self.history_at = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         self.history = aligned_zeros(self.threads, int(lengths.sum()))
@@ -605,8 +585,17 @@ class Fast:
         self.heard = np.full(batch, w.start, np.float32)
         self.now = 0
 
+    def hear(self, first: int, features: Double, shares: Double) -> None:
+        batch, _, frames = features.shape
+        layers, tiles = self.shape[0], self.gates // TILE
+        flat = features.transpose(0, 2, 1).reshape(batch * frames, -1).astype(np.float32)
+        projected = (flat @ self.projection).reshape(batch, frames, layers, PARTS, tiles, TILE)
+        self.condition = aligned(np.moveaxis(projected, 1, 4).reshape(-1))
+        self.shares = shares.astype(np.float32).reshape(-1)
+        self.timing = shares.shape[3], self.weights.hop, frames, first * self.weights.hop
+
     def advance(
-        self, uniforms: NDArray[np.float64], teacher: Array | None, parameters: bool
+        self, uniforms: Double, teacher: Array | None, parameters: bool
     ) -> tuple[Array, Array | None]:
         batch, count, _ = uniforms.shape
         samples = np.zeros((batch, count), np.float32)
@@ -620,8 +609,8 @@ class Fast:
             _advance(
                 thread, self.threads, self.now, (batch, *self.shape), self.dilations, self.blocks,
                 self.rings, self.matrices, self.width, self.scales, self.places, self.ends,
-                self.into, w.first_bias, self.bias, self.timing, self.condition, self.table,
-                self.cases, w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
+                self.into, w.first_bias, self.bias, self.timing, self.condition, self.shares,
+                w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
                 self.factors, self.history, self.history_at, self.past, self.past_at,
                 self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
                 self.kind, w.bits, self.heard, np.ascontiguousarray(teacher, np.float32), uniforms,

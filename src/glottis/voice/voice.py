@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -20,10 +21,12 @@ from glottis.audio.limiter import limit
 from glottis.audio.mel import MelConfig, magnitude_spectrogram
 from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
+from glottis.voice.fading import faded, faded_whole
 from glottis.voice.description import check_graph, read_description
 from glottis.voice.pieces import cut_phonemes
 from glottis.voice.plan import Part, Say, Silence, plan
 from glottis.voice.speech import Mark, Speech
+from glottis.voice.stepwise import StepVoice
 
 Array = NDArray[np.float32]
 RATES = (0.25, 4.0)
@@ -68,7 +71,6 @@ class Voice:
         needed = [node.name for node in self._session.get_inputs()]
         self._parameters = self._description.parameters
         self._seeds = "seed" in free or "seed" in needed
-        self._seeded = self._seeds or self._parameters is not None
         self._inputs = frozenset(needed)
         check_graph(
             self._description,
@@ -77,6 +79,10 @@ class Voice:
             [node.name for node in self._session.get_outputs()],
             self._session.get_modelmeta().custom_metadata_map,
         )
+        own = self._description
+        self._steps = StepVoice(path, own.steps, own.hop, threads) if own.steps else None
+        self._frames = self._frames or self._steps is not None
+        self._seeded = self._seeds or self._parameters is not None or self._steps is not None
         try:
             self._front_end = FrontEnd(
                 language=self._description.espeak_voice,
@@ -213,6 +219,10 @@ class Voice:
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[Speech]:
         """Speak sentence by sentence: each chunk is a sentence and the silence before it.
+
+        A voice that makes one frame after another gives a sentence in several chunks, the first
+        long before its end is known. The last of them holds no sound, but the sentence's text and all
+        its marks, whose times count from there and so are negative.
 
         Joined, the chunks are what :meth:`speak` gives for the same seed. Arguments as there;
         ``progress(done, total)`` is called after each sentence. Wrong arguments raise at once, text
@@ -368,7 +378,8 @@ class Voice:
         manner: _Manner,
         progress: Callable[[int, int], None] | None,
     ) -> Iterator[Speech]:
-        pieces = 0
+        # Every piece needs a noise of its own.
+        seeds = ((manner.seed + i * 0x9E3779B97F4A7C15) & (2**63 - 1) for i in itertools.count())
         said = False
         # Silence that is due before what is said next, and marks that fall into it.
         silence = 0.0
@@ -381,9 +392,10 @@ class Voice:
             else:
                 utterance = self._front_end.analyse(part.text)
                 if self._sayable(utterance.phonemes):
-                    speech, pieces = self._sentence(part, utterance, manner, pieces)
-                    yield self._after_silence(speech, silence + pause, waiting)
-                    said, silence, pause, waiting = True, 0.0, part.pause, []
+                    for speech in self._sentence(part, utterance, manner, seeds):
+                        yield self._after_silence(speech, silence + pause, waiting)
+                        silence, pause, waiting = 0.0, 0.0, []
+                    said, pause = True, part.pause
                 else:
                     if part.text.strip():
                         _log.warning("nothing to say in %r; skipped", part.text.strip()[:80])
@@ -421,48 +433,121 @@ class Voice:
         )
 
     def _sentence(
-        self, part: Say, utterance: Utterance, manner: _Manner, pieces: int
-    ) -> tuple[Speech, int]:
-        """Speak one utterance; ``pieces`` counts what the graph has spoken of this text."""
-        audio: list[Array] = []
+        self, part: Say, utterance: Utterance, manner: _Manner, seeds: Iterator[int]
+    ) -> Iterator[Speech]:
+        """Speak one utterance, as it comes; the last chunk holds the marks."""
         times: list[tuple[float, float]] = []
-        samples = 0
+        given = samples = 0
+        audio: list[Array] = []
         for start, end in cut_phonemes(utterance.phonemes):
             phonemes = list(utterance.phonemes[start:end])
+            spans = [(0, 0)] * len(phonemes)
+            before = samples
             if self._sayable(phonemes):
-                # Every piece needs a noise of its own.
-                seed = (manner.seed + pieces * 0x9E3779B97F4A7C15) & (2**63 - 1)
                 stop = "." if part.ended and end == len(utterance.phonemes) else ","
-                spoken, spans = self._run(phonemes, stop, manner.at(part.rate), seed)
-                pieces += 1
-            else:
-                spoken, spans = np.zeros(0, np.float32), [(0, 0)] * len(phonemes)
+                seed = next(seeds)
+                if self._steps is None:
+                    spoken, spans = self._run(phonemes, stop, manner.at(part.rate), seed)
+                    audio.append(spoken)
+                    samples += len(spoken)
+                else:
+                    words = [word for word in utterance.words if word.start < word.end]
+                    found: list[tuple[int, int]] = []
+                    for spoken in self._run_steps(
+                        phonemes, stop, manner.at(part.rate), seed, found,
+                        [(w.text, w.start - start, w.end - start) for w in words],
+                    ):  # fmt: skip
+                        yield Speech(spoken, self.sample_rate)
+                        samples += len(spoken)
+                    given = samples
+                    spans = found
             times += [
-                ((samples + a) / self.sample_rate, (samples + b) / self.sample_rate)
+                ((before + a) / self.sample_rate, (before + b) / self.sample_rate)
                 for a, b in spans
             ]
-            audio.append(spoken)
-            samples += len(spoken)
         text = " ".join(part.text.split())
         marks = [Mark("sentence", text, 0.0, samples / self.sample_rate)]
         if self._frames:
             marks += _word_marks(utterance, times) + _phoneme_marks(utterance.phonemes, times)
         for name, place in part.marks:
-            words = len(self._front_end.analyse(part.before(place)).words)
+            words_before = len(self._front_end.analyse(part.before(place)).words)
             at = samples / self.sample_rate if place else 0.0
-            if self._frames and words < len(utterance.words):
-                at = times[utterance.words[words].start][0]
+            if self._frames and words_before < len(utterance.words):
+                at = times[utterance.words[words_before].start][0]
             marks.append(Mark("mark", name, at, at))
         marks.sort(key=lambda mark: (mark.start, -mark.end))
-        speech = Speech(
-            limit(np.concatenate(audio), self.sample_rate), self.sample_rate, tuple(marks), text
+        shift = given / self.sample_rate
+        yield Speech(
+            limit(np.concatenate([np.zeros(0, np.float32), *audio]), self.sample_rate),
+            self.sample_rate,
+            tuple(replace(mark, start=mark.start - shift, end=mark.end - shift) for mark in marks),
+            text,
         )
-        return speech, pieces
+
+    def _run_steps(
+        self,
+        phonemes: list[str],
+        stop: str,
+        manner: _Manner,
+        seed: int,
+        spans: list[tuple[int, int]],
+        words: Sequence[tuple[str, int, int]],
+    ) -> Iterator[Array]:
+        """Phonemes -> float32 ``[samples]`` in pieces; each phoneme's range is put into ``spans``.
+
+        ``words`` with their ranges of phonemes name what attention failed at.
+        """
+        assert self._steps is not None
+        symbols = self._description.symbols
+        feeds, phonemes, number = self._feeds(phonemes, stop, manner, seed)
+        read = self._infer(feeds)
+        # Log-mels are stretched, so that any rate goes; the decoder's own is one.
+        spoken = self._steps.begin(read, seed, 1.0 / manner.length_scale, manner.speaker)
+        samples = 0
+        for piece in faded(iter(spoken), round(FADE * self.sample_rate)):
+            samples += len(piece)
+            yield piece
+        ids = np.zeros(feeds["input"].shape[1])
+        ids[spoken.kept] = spoken.durations
+        ends = np.minimum(np.rint(np.concatenate([[0.0], np.cumsum(ids)])), samples).astype(int)
+        ranges = symbols.spans(phonemes)
+        spans += [(int(ends[a]), int(ends[b])) for a, b in ranges[:number]]
+        for failure in spoken.failures:
+            first, last = spoken.kept[failure.first], spoken.kept[failure.last]
+            hit = [i for i, (a, b) in enumerate(ranges) if a <= last and first < b]
+            said = [text for text, a, b in words if hit and a <= hit[-1] and hit[0] < b]
+            _log.warning(
+                "%s: attention %s at %r (phonemes %r); another seed may help",
+                *(self.name, failure.kind, " ".join(said), "".join(phonemes[i] for i in hit)),
+            )
 
     def _run(
         self, phonemes: list[str], stop: str, manner: _Manner, seed: int
     ) -> tuple[Array, list[tuple[int, int]]]:
         """Phonemes -> float32 ``[samples]``, and each phoneme's range of samples."""
+        symbols = self._description.symbols
+        feeds, phonemes, number = self._feeds(phonemes, stop, manner, seed)
+        outputs = self._infer(feeds)
+        if self._parameters is not None:
+            law = [np.asarray(value)[0] for value in outputs[:3]]
+            spoken = self._parameters.speak(
+                *law, seed=seed, pitch=manner.pitch, timbre=manner.timbre
+            )
+            outputs = [spoken, outputs[3]]
+        samples = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
+        if not np.isfinite(samples).all():
+            raise InputError(f"{self.path}: the graph gave NaN or infinite samples; is it damaged?")
+        spans = [(0, 0)] * len(phonemes)
+        if self._frames:
+            ends = self._ends(np.asarray(outputs[1]).reshape(-1), feeds["input"].shape[1], len(samples))
+            spans = [(int(ends[a]), int(ends[b])) for a, b in symbols.spans(phonemes)]
+        return faded_whole(samples, round(FADE * self.sample_rate)), spans[:number]
+
+    def _feeds(
+        self, phonemes: list[str], stop: str, manner: _Manner, seed: int
+    ) -> tuple[dict[str, Any], list[str], int]:
+        """What the graph takes, the phonemes with the stop that they end in, and how many of them
+        were there before."""
         symbols = self._description.symbols
         number = len(phonemes)
         if phonemes[-1] not in _STOPS and stop in symbols:
@@ -480,26 +565,14 @@ class Voice:
             feeds["sid"] = np.array([manner.speaker], dtype=np.int64)
         if self._seeds:
             feeds["seed"] = np.array([seed], dtype=np.int64)
-        outputs = self._infer(feeds)
-        if self._parameters is not None:
-            law = [np.asarray(value)[0] for value in outputs[:3]]
-            spoken = self._parameters.speak(
-                *law, seed=seed, pitch=manner.pitch, timbre=manner.timbre
-            )
-            outputs = [spoken, outputs[3]]
-        samples = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
-        if not np.isfinite(samples).all():
-            raise InputError(f"{self.path}: the graph gave NaN or infinite samples; is it damaged?")
-        spans = [(0, 0)] * len(phonemes)
-        if self._frames:
-            ends = self._ends(np.asarray(outputs[1]).reshape(-1), len(ids[0]), len(samples))
-            spans = [(int(ends[a]), int(ends[b])) for a, b in symbols.spans(phonemes)]
-        return _fade(samples, round(FADE * self.sample_rate)), spans[:number]
+        return feeds, phonemes, number
 
     def _infer(self, feeds: dict[str, Any]) -> list[Any]:
         names = [self._session.get_outputs()[0].name, *(["durations"] if self._frames else [])]
         if self._parameters is not None:
             names = ["mean", "variance", "voicing", "durations"]
+        if self._steps is not None:
+            names = ["memory", "keys", "weights", "kept"]
         try:
             return list(self._session.run(names, feeds))
         except Exception as error:  # onnxruntime's errors have no common class of their own.
@@ -606,17 +679,6 @@ def _phoneme_marks(phonemes: Sequence[str], times: Sequence[tuple[float, float]]
 
 def _belongs_to_previous(phoneme: str) -> bool:
     return phoneme in _LENGTH or unicodedata.category(phoneme) == "Mn"
-
-
-def _fade(samples: Array, length: int) -> Array:
-    """Fade the first and last ``length`` of ``[samples]`` linearly."""
-    length = min(length, len(samples) // 2)
-    if length > 0:
-        ramp = np.linspace(0.0, 1.0, length, endpoint=False, dtype=np.float32)
-        samples = samples.copy()
-        samples[:length] *= ramp
-        samples[-length:] *= ramp[::-1]
-    return samples
 
 
 def _scale(name: str, value: float) -> float:
