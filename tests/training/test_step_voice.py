@@ -20,7 +20,8 @@ from glottis.audio.mel import MelConfig
 from glottis.errors import InputError
 from glottis.export import export_voice, load_run
 from glottis.models import model_class
-from glottis.voice import Voice
+from glottis.voice import Voice, stepwise
+from glottis.voice.attention import Failure
 from glottis.voice.fading import faded_whole
 from glottis.voice.speech import Speech
 
@@ -75,6 +76,8 @@ def _run(folder: Path, name: str, network: dict[str, Any], speakers: int = 1, **
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.5)
+        if name == "tacotron2":
+            model.decoder.stop.bias.fill_(-9.0)  # so that the bound ends the utterance
     save_file(model.state_dict(), folder / "model.safetensors")
     return folder
 
@@ -152,10 +155,29 @@ def test_marks_tile_the_sentence_and_failures_are_named(
     assert sentence.end == pytest.approx(speech.duration)
     assert [mark.start for mark in speech.marks] == sorted(mark.start for mark in speech.marks)
     assert all(0 <= mark.start <= mark.end <= speech.duration + 1e-9 for mark in speech.marks)
-    # Random weights read nothing to its end.
-    said = [record.getMessage() for record in caplog.records if "attention" in record.getMessage()]
-    assert any("never stops" in each or "skips" in each for each in said)
-    assert any("bowls" in each for each in said)
+    # Random weights do not know where to stop.
+    assert any("attention never stops" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("phonemes", "words"), [("bˈoʊlz", "'bowls'"), ("ˈɔfən sˈɜːvd", "'often served'")]
+)
+def test_failures_are_told_by_their_words(
+    voice: Path,
+    phonemes: str,
+    words: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = Voice.load(voice)
+    whole = "".join(loaded._front_end.analyse(SENTENCE).phonemes)
+    first = 1 + whole.index(phonemes)  # after the symbol that begins; pads are not read
+    failure = Failure("repeats", first, first + len(phonemes) - 1)
+    monkeypatch.setattr(stepwise, "find_failures", lambda attention, stopped: [failure])
+    with caplog.at_level(logging.WARNING):
+        loaded.speak(SENTENCE, seed=1)
+    (record,) = caplog.records
+    assert f"attention repeats at {words} (phonemes {phonemes!r})" in record.getMessage()
 
 
 def test_a_rate_stretches_the_frames(voice: Path) -> None:
@@ -181,7 +203,8 @@ import sys
 for name in {blocked!r}:
     sys.modules[name] = None
 from glottis.errors import InputError
-from glottis.voice import Voice
+from glottis.voice import Voice, stepwise
+from glottis.voice.attention import Failure
 try:
     assert Voice.load({path!r}).speak("So be it.").duration > 0.05
 except InputError as error:

@@ -495,7 +495,8 @@ class Tacotron2(nn.Module):
     def export_steps(self) -> dict[str, nn.Module]:
         """What a voice computes with, in operations that ONNX has: the text once, a step at a
         time, and the post-net over any stretch of frames. They share this model's weights."""
-        return {"text": _Text(self), "step": _Step(self), "refine": _Refine(self)}
+        parts = {"text": _Text(self), "step": _Step(self), "refine": _Refine(self)}
+        return {name: part.eval() for name, part in parts.items()}
 
     # NVIDIA's checkpoints ------------------------------------------------------------------------
 

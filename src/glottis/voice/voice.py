@@ -516,9 +516,11 @@ class Voice:
             first, last = spoken.kept[failure.first], spoken.kept[failure.last]
             hit = [i for i, (a, b) in enumerate(ranges) if a <= last and first < b]
             said = [text for text, a, b in words if hit and a <= hit[-1] and hit[0] < b]
+            place = repr(" ".join(said)) if said else "the end" if last >= ids.size - 2 else "a pause"
+            sounds = "".join(phonemes[i] for i in hit)
             _log.warning(
-                "%s: attention %s at %r (phonemes %r); another seed may help",
-                *(self.name, failure.kind, " ".join(said), "".join(phonemes[i] for i in hit)),
+                "%s: attention %s at %s (phonemes %r); another seed may help",
+                *(self.name, failure.kind, place, sounds),
             )
 
     def _run(
