@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -24,7 +25,7 @@ Double = NDArray[np.float64]
 Output = Literal["mulaw", "gaussian", "gaussian_mixture", "logistic_mixture"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
-KINDS = ("numba", "reference")
+KINDS = ("triton", "numba", "reference")
 OUTPUTS: tuple[Output, ...] = ("mulaw", "gaussian", "gaussian_mixture", "logistic_mixture")
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
 CHUNK = 32
@@ -137,8 +138,18 @@ class Form(Protocol):
 
 @lru_cache(maxsize=1)
 def available() -> tuple[str, ...]:
-    """The kinds that can run here, fastest first."""
-    return ("numba", "reference") if importlib.util.find_spec("numba") else ("reference",)
+    """The kinds that can run here, the one for ``"auto"`` first.
+
+    Triton's has been run in its interpreter alone so far, so it must be asked for.
+    """
+    forms = ("numba", "reference") if importlib.util.find_spec("numba") else ("reference",)
+    if importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None:
+        return forms
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return (*forms, "triton")
+    import torch
+
+    return (*forms, "triton") if torch.cuda.is_available() else forms
 
 
 class Sampler:
@@ -149,7 +160,8 @@ class Sampler:
         precision: how matrices are stored. Sums are always float32. ``bfloat16`` halves and
             ``int8`` (one scale for each output) quarters what has to be read for each sample.
         threads: 1, or 2 that share every sample and meet at each layer. Both give the same bits.
-        kind: ``"auto"``, ``"numba"`` or ``"reference"`` (numpy, float64, one thread).
+        kind: ``"auto"``, ``"numba"``, ``"triton"`` (on a GPU) or ``"reference"`` (numpy, float64,
+            one thread).
 
     Raises:
         InputError: a kind, precision or number of threads that does not exist or cannot run here.
@@ -174,9 +186,15 @@ class Sampler:
             from glottis.kernels.wavenet_numba import Fast
 
             self._form = Fast(weights, precision, threads)
+        elif precision != "float32":
+            raise InputError(f"{self.kind!r} computes with the weights as they are: float32")
+        elif self.kind == "triton":
+            import torch
+
+            from glottis.kernels.wavenet_triton import Persistent
+
+            self._form = Persistent(weights, "cuda" if torch.cuda.is_available() else "cpu")
         else:
-            if precision != "float32":
-                raise InputError("the reference computes with the weights as they are: float64")
             from glottis.kernels.wavenet_reference import Reference
 
             self._form = Reference(weights)
