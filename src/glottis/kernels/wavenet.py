@@ -7,6 +7,7 @@ needs neither torch nor numba.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -138,18 +139,17 @@ class Form(Protocol):
 
 @lru_cache(maxsize=1)
 def available() -> tuple[str, ...]:
-    """The kinds that can run here, the one for ``"auto"`` first.
-
-    Triton's has been run in its interpreter alone so far, so it must be asked for.
-    """
+    """The kinds that can run here, fastest first; Triton's in its interpreter, or where asked for."""
     forms = ("numba", "reference") if importlib.util.find_spec("numba") else ("reference",)
+    return (*forms, "triton") if os.environ.get("TRITON_INTERPRET") == "1" else forms
+
+
+def _on_gpu() -> bool:
     if importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None:
-        return forms
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return (*forms, "triton")
+        return False
     import torch
 
-    return (*forms, "triton") if torch.cuda.is_available() else forms
+    return torch.cuda.is_available()
 
 
 class Sampler:
@@ -159,7 +159,8 @@ class Sampler:
         weights: copied into the layout of the form; later changes do not reach the sampler.
         precision: how matrices are stored. Sums are always float32. ``bfloat16`` halves and
             ``int8`` (one scale for each output) quarters what has to be read for each sample.
-        threads: 1, or 2 that share every sample and meet at each layer. Both give the same bits.
+        threads: 1, or 2. They share every sample of one utterance and meet at each layer; of a
+            batch each takes a half. All give the same bits.
         kind: ``"auto"``, ``"numba"``, ``"triton"`` (on a GPU) or ``"reference"`` (numpy, float64,
             one thread).
 
@@ -180,12 +181,18 @@ class Sampler:
         if threads not in (1, 2):
             raise InputError(f"one sample can be shared by 1 or 2 threads, not {threads}")
         self.weights = weights
-        self.kind = choose("wavenet", kind, KINDS, available())
-        self._form: Form
+        forms = available()
+        # So far it has run in its interpreter alone, so "auto" does not choose it.
+        if kind == "triton" and kind not in forms and _on_gpu():
+            forms = (*forms, kind)
+        self.kind = choose("wavenet", kind, KINDS, forms)
+        self._one: Form
+        self._several: Form | None = None
         if self.kind == "numba":
-            from glottis.kernels.wavenet_numba import Fast
+            from glottis.kernels.wavenet_numba import Divided, Fast
 
-            self._form = Fast(weights, precision, threads)
+            self._one = Fast(weights, precision, threads)
+            self._several = Divided(self._one, threads) if threads > 1 else None
         elif precision != "float32":
             raise InputError(f"{self.kind!r} computes with the weights as they are: float32")
         elif self.kind == "triton":
@@ -193,11 +200,12 @@ class Sampler:
 
             from glottis.kernels.wavenet_triton import Persistent
 
-            self._form = Persistent(weights, "cuda" if torch.cuda.is_available() else "cpu")
+            self._one = Persistent(weights, "cuda" if torch.cuda.is_available() else "cpu")
         else:
             from glottis.kernels.wavenet_reference import Reference
 
-            self._form = Reference(weights)
+            self._one = Reference(weights)
+        self._form = self._one
         self._mels: list[Array] = []
 
     def start(
@@ -236,6 +244,7 @@ class Sampler:
         self._mels = [np.zeros((channels, 0), np.float32) for _ in mels]
         self._draws = [np.random.Generator(np.random.Philox(each)) for each in seeds]
         self._now = self._heard = 0
+        self._form = self._one if len(mels) == 1 or self._several is None else self._several
         self._form.start(len(mels), bias)
         self.feed(mels, more=more)
 
@@ -339,6 +348,73 @@ class Sampler:
             shares[item, : max(0, frames - first)] = table[case[first:last]]
         self._form.hear(first, features, shares)
         self._heard = last
+
+
+def in_segments(
+    sampler: Sampler,
+    mel: Array,
+    *,
+    segments: int = 8,
+    seed: int = 0,
+    bias: Array | None = None,
+    fade: int = 4,
+) -> Array:
+    """One long utterance as a batch of segments, cross-faded: -> samples ``[frames * hop]``.
+
+    A batch costs each of its items a fraction of what one alone costs, so this is for speed where
+    all log-mels are there. Cuts lie in the quietest frames near even division. A segment begins
+    early, by what its conditioning reaches and the network hears, and what overlaps is faded with
+    equal power, because draws of their own are not in phase.
+
+    Args:
+        sampler: of a model whose samples are amplitudes.
+        mel: log-mels ``[C, frames]``.
+        segments: at most so many; fewer when a segment would be shorter than 16 fades.
+        seed: of the first segment; the others count up.
+        bias: what the speaker adds to the gates, ``[1, L, G]``.
+        fade: frames of a cross-fade.
+
+    Raises:
+        InputError: classes of mu-law, which cannot be mixed, or as :meth:`Sampler.start`.
+    """
+    w, frames = sampler.weights, mel.shape[1]
+    if w.output == "mulaw":
+        raise InputError("segments are mixed as amplitudes; mulaw's classes cannot be")
+    count = max(1, min(segments, frames // (16 * fade)))
+    lead = -(-w.receptive_field // w.hop) + w.context.shape[2] // 2
+    lead += reach([len(taps) // 2 for taps in w.upsampling])
+    cuts = [0, *quiet_places(mel, count, fade), frames]
+    spans = [
+        (max(0, a - fade // 2 - lead), min(frames, b + fade - fade // 2 + lead))
+        for a, b in itertools.pairwise(cuts)
+    ]
+    biases = None if bias is None else np.repeat(bias, count, axis=0)
+    sampler.start([mel[:, a:b] for a, b in spans], seed, biases)
+    made = sampler.advance(sampler.remaining)[0]
+    whole = np.zeros(frames * w.hop, np.float32)
+    turn = (np.arange(fade * w.hop) + 0.5) / (fade * w.hop) * (np.pi / 2)
+    for segment, (span, samples) in enumerate(zip(spans, made, strict=True)):
+        low, high = cuts[segment] - fade // 2, cuts[segment + 1] + fade - fade // 2
+        low, high = (max(0, low) if segment else 0), min(frames, high)
+        part = samples[(low - span[0]) * w.hop : (high - span[0]) * w.hop].copy()
+        if segment:
+            part[: len(turn)] *= np.sin(turn)
+        if segment + 1 < count:
+            part[-len(turn) :] *= np.cos(turn)
+        whole[low * w.hop : high * w.hop] += part
+    return np.clip(whole, -1.0, 1.0)
+
+
+def quiet_places(mel: Array, count: int, width: int) -> list[int]:
+    """``count - 1`` frames of ``[C, frames]`` that divide it about evenly, each the quietest (by the
+    mean log-mel over ``width`` frames) within a quarter of a part."""
+    frames = mel.shape[1]
+    level = np.convolve(mel.mean(0), np.ones(width) / width, mode="same")
+    places = []
+    for part in range(1, count):
+        middle, side = part * frames // count, frames // (4 * count)
+        places.append(middle - side + int(np.argmin(level[middle - side : middle + side + 1])))
+    return places
 
 
 def interpolation(upsampling: tuple[Array, ...]) -> tuple[Double, int, int]:

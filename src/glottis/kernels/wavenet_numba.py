@@ -17,6 +17,7 @@ both or two threads one each, and the arithmetic is the same.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable
@@ -643,3 +644,41 @@ class Fast:
             count, layers, PARTS, 2 * self.size
         )
         return packed
+
+
+class Divided:
+    """A batch whose items are divided among threads, which never wait for each other."""
+
+    def __init__(self, form: Fast, threads: int) -> None:
+        self.forms = [copy.copy(form) for _ in range(threads)]  # they read the same weights
+        for each in self.forms:
+            each.threads = 1
+
+    def start(self, batch: int, bias: Array) -> None:
+        share = -(-batch // len(self.forms))
+        self.parts = [slice(first, first + share) for first in range(0, batch, share)]
+        for form, part in zip(self.forms, self.parts, strict=False):
+            form.start(len(bias[part]), bias[part])
+
+    def hear(self, first: int, features: Double, shares: Double) -> None:
+        for form, part in zip(self.forms, self.parts, strict=False):
+            form.hear(first, features[part], shares[part])
+
+    def advance(
+        self, uniforms: Double, teacher: Array | None, parameters: bool
+    ) -> tuple[Array, Array | None]:
+        found: list[Any] = [None] * len(self.parts)
+
+        def work(i: int) -> None:
+            part = self.parts[i]
+            heard = None if teacher is None else teacher[part]
+            found[i] = self.forms[i].advance(uniforms[part], heard, parameters)
+
+        others = [threading.Thread(target=work, args=(i,)) for i in range(1, len(found))]
+        for other in others:
+            other.start()
+        work(0)
+        for other in others:
+            other.join()
+        given = np.concatenate([each[1] for each in found]) if parameters else None
+        return np.concatenate([each[0] for each in found]), given

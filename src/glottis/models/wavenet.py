@@ -382,6 +382,7 @@ class WaveNet(nn.Module):
         precision: wavenet.Precision = "float32",
         threads: int = 1,
         kind: str = "auto",
+        segments: int = 1,
     ) -> Tensor:
         """Draw audio: ``[batch, mels, frames]`` -> float32 ``[batch, frames * hop]`` on the grid.
 
@@ -391,14 +392,27 @@ class WaveNet(nn.Module):
             speaker: int64 ``[batch]``, needed when the model knows several.
             seed: the same seed gives the same audio, whatever else is in the batch.
             precision, threads, kind: of the sampler.
+            segments: into how many an utterance is divided, which are drawn at once and
+                cross-faded; see :func:`glottis.kernels.wavenet.in_segments`.
 
         Raises:
             InputError: log-mels with NaN, without frames or of another number of channels.
         """
         sizes = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
         mels = [each[:, :size].float().cpu().numpy() for each, size in zip(mel, sizes, strict=True)]
-        sampler = self.sampler(precision, threads, kind)
-        sampler.start(mels, seed, self.speaker_bias(speaker))
+        sampler, bias = self.sampler(precision, threads, kind), self.speaker_bias(speaker)
+        if segments > 1:
+            parts = [
+                wavenet.in_segments(
+                    sampler, each, segments=segments, seed=seed + item * segments,
+                    bias=None if bias is None else bias[item : item + 1],
+                )  # fmt: skip
+                for item, each in enumerate(mels)
+            ]
+            longest = max(len(part) for part in parts)
+            whole = np.stack([np.pad(part, (0, longest - len(part))) for part in parts])
+            return torch.from_numpy(whole).to(mel.device)
+        sampler.start(mels, seed, bias)
         samples = torch.from_numpy(sampler.advance(sampler.remaining)[0])
         if self.config.output == "mulaw":
             samples = mu_law_decode(samples.long(), self.config.bits)
