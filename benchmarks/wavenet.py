@@ -5,8 +5,8 @@ LJSpeech mixture preset (24 layers, 4 stacks, 128/256/128 channels, three taps) 
 log-mels. The peer's ``incremental_forward`` and ours first hear the same recording, and the
 parameters that they give each sample must agree to 1e-4; then both draw freely, in turn. Beside the
 ratio the smaller weights' rows name their price: the divergence of the drawn distributions from
-float32's, in nats a sample, over the recording. The last row is a roofline: the bytes and products of one sample in
-the time that plain reading and plain products take here.
+float32's, in nats a sample, over the recording. The last row is a roofline: the bytes and
+products of one sample in the time that plain reading and plain products take here.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from glottis.audio.mel import MelConfig
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.models.tacotron2 import Config, Tacotron2, guided
-from glottis.voice.attention import Failure, durations_of, find_failures
+from glottis.voice.attention import Failure, find_failures
 
 MEL = MelConfig(mels=6)
 SMALL = {

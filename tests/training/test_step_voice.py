@@ -221,9 +221,7 @@ except InputError as error:
         assert (said in done.stdout) if said else (done.stdout == "")
 
 
-def test_what_does_not_fit_is_refused(
-    runs: tuple[Path, Path], voice: Path, tmp_path: Path
-) -> None:
+def test_what_does_not_fit_is_refused(runs: tuple[Path, Path], voice: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run folder of a WaveNet"):
         export_voice(runs[0], tmp_path / "v.onnx")
     with pytest.raises(InputError, match="a WaveNet follows"):

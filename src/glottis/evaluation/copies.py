@@ -42,15 +42,24 @@ def copies(run: Path, cuts: Sequence[MonoCut]) -> Iterator[Spoken]:
             "the voice"
         )
     rate = facts["mel"]["sample_rate"]
+    # A WaveNet may know its speakers; other vocoders hear nothing but log-mels.
+    speakers: dict[str, int] | None = None
+    if getattr(model.config, "speakers", 1) > 1:
+        speakers = {name: index for index, name in enumerate(facts["speakers"])}
     for cut in cuts:
-        mel = load_mel(cut)
+        mel, said = load_mel(cut), cut.supervisions[0]
         if cut.sampling_rate != rate or len(mel) != facts["mel"]["mels"]:
             raise InputError(
                 f"{run} was trained with mel settings {facts['mel']}; prepare the corpus with them"
             )
+        if speakers is not None and said.speaker not in speakers:
+            raise InputError(
+                f"{run} does not know the speaker {said.speaker!r}; it knows {', '.join(speakers)}"
+            )
         with torch.no_grad():
-            samples = model(torch.from_numpy(mel).unsqueeze(0))[0].clamp(-1, 1).numpy()
-        said = cut.supervisions[0]
+            frames = torch.from_numpy(mel).unsqueeze(0)
+            given = () if speakers is None else (torch.tensor([speakers[said.speaker]]),)
+            samples = model(frames, *given)[0].clamp(-1, 1).numpy()
         yield Spoken(
             cut.id,
             str(said.text),

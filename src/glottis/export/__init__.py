@@ -401,10 +401,10 @@ def _write_graph(
         {key: torch.from_numpy(value.copy()) for key, value in stored.items()}, strict=False
     )
     used = {node.name for node in model.graph.input}
-    for key, value in example.items():
-        if key not in used:  # part of the signature all the same
-            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-            model.graph.input.append(onnx.helper.make_tensor_value_info(key, kind, value.shape))
+    for name, given in example.items():
+        if name not in used:  # part of the signature all the same
+            kind = onnx.helper.np_dtype_to_tensor_dtype(given.dtype)
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, given.shape))
     if "seed" in example:
         seed = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "seed")
         model.graph.initializer.append(seed)

@@ -81,7 +81,7 @@ def export_steps(
     rng = np.random.default_rng(0)
     with torch.no_grad():
         read = parts["text"](*(torch.from_numpy(value) for value in example.values()))
-    memory, keys, first, kept = (value.numpy() for value in read)
+    memory, keys, first, _ = (value.numpy() for value in read)
     states = {
         "hidden": (1, config.attention_state),
         "cell": (1, config.attention_state),

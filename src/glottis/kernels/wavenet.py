@@ -139,7 +139,7 @@ class Form(Protocol):
 
 @lru_cache(maxsize=1)
 def available() -> tuple[str, ...]:
-    """The kinds that can run here, fastest first; Triton's in its interpreter, or where asked for."""
+    """The kinds that can run here, fastest first; Triton's in its interpreter alone."""
     forms = ("numba", "reference") if importlib.util.find_spec("numba") else ("reference",)
     return (*forms, "triton") if os.environ.get("TRITON_INTERPRET") == "1" else forms
 
@@ -205,7 +205,7 @@ class Sampler:
             from glottis.kernels.wavenet_reference import Reference
 
             self._one = Reference(weights)
-        self._form = self._one
+        self._form: Form = self._one
         self._mels: list[Array] = []
 
     def start(
@@ -406,8 +406,8 @@ def in_segments(
 
 
 def quiet_places(mel: Array, count: int, width: int) -> list[int]:
-    """``count - 1`` frames of ``[C, frames]`` that divide it about evenly, each the quietest (by the
-    mean log-mel over ``width`` frames) within a quarter of a part."""
+    """``count - 1`` frames of ``[C, frames]`` that divide it about evenly: each the quietest within
+    a quarter of a part, by the mean log-mel over ``width`` frames."""
     frames = mel.shape[1]
     level = np.convolve(mel.mean(0), np.ones(width) / width, mode="same")
     places = []
@@ -458,9 +458,7 @@ def _table(upsampling: tuple[Array, ...], frames: int, side: int) -> Double:
     return np.stack([wide[f, :, f : f + 2 * side + 1] for f in range(frames)])
 
 
-def cases_of(
-    upsampling: tuple[Array, ...], frames: int
-) -> tuple[Double, NDArray[np.int64]]:
+def cases_of(upsampling: tuple[Array, ...], frames: int) -> tuple[Double, NDArray[np.int64]]:
     """The table and, for each of ``frames`` frames, its case; see :func:`interpolation`."""
     table, side, edge = interpolation(upsampling)
     if frames < len(table):

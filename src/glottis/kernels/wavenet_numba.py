@@ -59,9 +59,7 @@ def _address(builder: Any, array: Any, at: Any, kind: ir.Type) -> Any:
     return builder.bitcast(builder.gep(array, [at]), kind.as_pointer())
 
 
-def _weights_of_tile(
-    builder: Any, weights: Any, at: Any, element: Any, vectors: int
-) -> list[Any]:
+def _weights_of_tile(builder: Any, weights: Any, at: Any, element: Any, vectors: int) -> list[Any]:
     """The weights of one input as so many float vectors."""
     real, word, found = _lanes(ir.FloatType()), _lanes(ir.IntType(32)), []
     if element == types.float32:

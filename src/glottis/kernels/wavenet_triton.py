@@ -4,8 +4,8 @@ A program keeps its state in global memory (the last inputs of each layer, in ri
 weights through the cache that all programs share: a batch costs hardly more than one utterance.
 What a layer gives is needed by all of the next one, so nothing leaves the program between samples,
 and only barriers stand between layers. Triton's interpreter runs the same code on a CPU when
-``TRITON_INTERPRET=1`` is set before the first import. So far the tests have run it in that way only,
-and its speed is not known.
+``TRITON_INTERPRET=1`` is set before the first import. So far the tests have run it in that way
+only, and its speed is not known.
 """
 
 from __future__ import annotations
@@ -38,21 +38,17 @@ def _chosen(logits, uniform, COUNT: tl.constexpr, WIDTH: tl.constexpr):  # type:
 
 @triton.jit
 def _draw(  # type: ignore[no-untyped-def]
-    outputs, one, two, three, floor, half, KIND: tl.constexpr, COUNT: tl.constexpr, OUT: tl.constexpr
-):
+    outputs, one, two, three, floor, half,
+    KIND: tl.constexpr, COUNT: tl.constexpr, OUT: tl.constexpr,
+):  # fmt: skip
     """A sample from one step's outputs; as the reference's ``draw``. ``KIND`` counts OUTPUTS."""
     index = tl.arange(0, OUT)
     if KIND == 0:
         drawn = _chosen(outputs, one, COUNT, OUT).to(tl.float32)
     else:
-        if KIND == 1:
-            components: tl.constexpr = 1
-            place = 0
-            first: tl.constexpr = 0
-        else:
-            components: tl.constexpr = COUNT // 3
-            place = _chosen(outputs, one, components, OUT)
-            first: tl.constexpr = components
+        components: tl.constexpr = 1 if KIND == 1 else COUNT // 3
+        first: tl.constexpr = 0 if KIND == 1 else COUNT // 3
+        place = _chosen(outputs, one, components, OUT)
         loc = tl.sum(tl.where(index == first + place, outputs, 0.0), axis=0)
         log_scale = tl.sum(tl.where(index == first + components + place, outputs, 0.0), axis=0)
         if KIND == 3:
@@ -73,9 +69,9 @@ def _draw(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _advance(  # type: ignore[no-untyped-def]
-    into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight, hidden_bias,
-    last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard, history, samples,
-    given, first, origin, count, frames, ring_total, residual_scale, skip_scale, floor, half,
+    into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight,
+    hidden_bias, last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard,
+    history, samples, given, first, origin, count, frames, ring_total, residual_scale, skip_scale, floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
     WINDOW: tl.constexpr, TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
@@ -150,13 +146,13 @@ class Persistent:
         layers, gates, residual, taps = weights.gate.shape
         skip, outputs = len(weights.hidden), len(weights.last)
         self.weights, self.device = weights, device
-        R, H, S, O = (triton.next_power_of_2(n) for n in (residual, gates // 2, skip, outputs))
-        self.sizes = R, H, S, O
+        sizes = residual, gates // 2, skip, outputs
+        self.sizes = R, H, S, wide = tuple(triton.next_power_of_2(n) for n in sizes)
 
         def put(array: Any, *shape: int) -> torch.Tensor:
-            wide = np.zeros(shape, np.float32)
-            wide[tuple(slice(n) for n in array.shape)] = array
-            return torch.from_numpy(wide).to(device)
+            padded = np.zeros(shape, np.float32)
+            padded[tuple(slice(n) for n in array.shape)] = array
+            return torch.from_numpy(padded).to(device)
 
         halves = weights.gate.reshape(layers, 2, gates // 2, residual, taps)
         rings = (taps - 1) * np.array(weights.dilations) + 1
@@ -173,8 +169,8 @@ class Persistent:
             put(weights.skip_bias, layers, S),
             put(weights.hidden, S, S),
             put(weights.hidden_bias, S),
-            put(weights.last, O, S),
-            put(weights.last_bias, O),
+            put(weights.last, wide, S),
+            put(weights.last_bias, wide),
             torch.tensor(weights.dilations, dtype=torch.int64, device=device),
             torch.from_numpy(np.concatenate([[0], np.cumsum(rings)[:-1]])).to(device),
         ]
@@ -202,7 +198,7 @@ class Persistent:
     def advance(
         self, uniforms: Double, teacher: Array | None, parameters: bool
     ) -> tuple[Array, Array | None]:
-        w, (R, H, S, O) = self.weights, self.sizes
+        w, (R, H, S, wide) = self.weights, self.sizes
         batch, count, _ = uniforms.shape
         outputs = len(w.last)
         samples = torch.zeros(batch, count, device=self.device)
@@ -214,7 +210,7 @@ class Persistent:
             self.history, samples, given, self.now, self.origin, count, self.shares.shape[1],
             self.ring_total, w.residual_scale, w.skip_scale, w.minimum_log_scale,
             (2.0**w.bits - 1.0) / 2.0,
-            LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=O, COUNT=outputs,
+            LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=wide, COUNT=outputs,
             KIND=OUTPUTS.index(w.output), HOP=w.hop, WINDOW=self.shares.shape[3],
             TAUGHT=teacher is not None, GIVEN=parameters,
         )  # fmt: skip

@@ -273,7 +273,8 @@ class Decoder(nn.Module):
         """Previous frames ``[..., mels]`` -> their share of the cell's gates."""
         size = self.config.prenet_channels
         bias = self.cell.bias_ih + self.cell.bias_hh
-        return F.linear(self.prenet(frames, generator, uniforms), self.cell.weight_ih[:, :size], bias)
+        heard = self.prenet(frames, generator, uniforms)
+        return F.linear(heard, self.cell.weight_ih[:, :size], bias)
 
     def forward(
         self, memory: Tensor, mask: Tensor, mel: Tensor, generator: torch.Generator | None = None

@@ -215,9 +215,9 @@ class WaveNet(nn.Module):
             scales = config.outputs - (config.components if config.output != "gaussian" else 1)
             nn.init.constant_(self.last.bias[scales:], -4.0)  # type: ignore[index]
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Tensor, speaker: Tensor | None = None) -> Tensor:
         """Draw audio, one sample after another, from seed 0; see :meth:`synthesize`."""
-        return self.synthesize(mel)
+        return self.synthesize(mel, speaker=speaker)
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that the loss of :meth:`steps` trains."""
@@ -269,8 +269,8 @@ class WaveNet(nn.Module):
         mixed, shares = self.upsampling(mel)
         if self.config.output == "mulaw":
             classes = mu_law_encode(audio, self.config.bits)
-            past = F.pad(classes, (1, -1), value=int(self._start()))
-            x = F.embedding(past, self.first.weight[..., 0].T) + self.first.bias
+            heard = F.pad(classes, (1, -1), value=int(self._start()))
+            x = F.embedding(heard, self.first.weight[..., 0].T) + self.first.bias  # type: ignore[operator]
         else:
             past = F.pad(audio, (1, -1), value=self._start()).to(mel.dtype)
             x = F.linear(past[..., None], self.first.weight[..., 0], self.first.bias)
@@ -404,9 +404,12 @@ class WaveNet(nn.Module):
         if segments > 1:
             parts = [
                 wavenet.in_segments(
-                    sampler, each, segments=segments, seed=seed + item * segments,
+                    sampler,
+                    each,
+                    segments=segments,
+                    seed=seed + item * segments,
                     bias=None if bias is None else bias[item : item + 1],
-                )  # fmt: skip
+                )
                 for item, each in enumerate(mels)
             ]
             longest = max(len(part) for part in parts)

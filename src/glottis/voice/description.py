@@ -217,8 +217,8 @@ def check_graph(
         )
     if description.steps is not None and not {"memory", "keys", "weights", "kept"} <= {*outputs}:
         raise InputError(
-            f"{where}: glottis.steps: the graph gives {', '.join(outputs)} instead of memory, keys, "
-            "weights and kept; give the JSON that belongs to this graph"
+            f"{where}: glottis.steps: the graph gives {', '.join(outputs)} instead of memory, "
+            "keys, weights and kept; give the JSON that belongs to this graph"
         )
     if "sid" in inputs and description.num_speakers == 1:
         raise InputError(

@@ -323,11 +323,10 @@ def _at_rate(pieces: Iterator[tuple[Array, bool]], rate: float) -> Iterator[tupl
 def _amplitudes(samples: Array, voice: StepVoice) -> Array:
     if voice._weights.output != "mulaw":
         return samples
-    classes = 2.0 ** voice._weights.bits - 1
+    classes = 2.0**voice._weights.bits - 1
     compressed = 2 * samples.astype(np.float64) / classes - 1
-    return (np.sign(compressed) * np.expm1(np.abs(compressed) * np.log1p(classes)) / classes).astype(
-        np.float32
-    )
+    loud = np.expm1(np.abs(compressed) * np.log1p(classes)) / classes
+    return (np.sign(compressed) * loud).astype(np.float32)
 
 
 def _weights(arrays: Mapping[str, Any], values: Mapping[str, Any]) -> wavenet.Weights:

@@ -21,8 +21,9 @@ from glottis.audio.limiter import limit
 from glottis.audio.mel import MelConfig, magnitude_spectrogram
 from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
-from glottis.voice.fading import faded, faded_whole
 from glottis.voice.description import check_graph, read_description
+from glottis.voice.fading import faded, faded_whole
+from glottis.voice.marks import LENGTH, STRESS, phoneme_marks, word_marks
 from glottis.voice.pieces import cut_phonemes
 from glottis.voice.plan import Part, Say, Silence, plan
 from glottis.voice.speech import Mark, Speech
@@ -35,8 +36,6 @@ RATES = (0.25, 4.0)
 FADE = 0.002
 """Seconds over which a piece fades in and out, so that it meets silence without a click."""
 
-_STRESS = "ˈˌ"
-_LENGTH = "ːˑ˞"
 _STOPS = ".?!;:,"
 _log = logging.getLogger(__name__)
 
@@ -221,8 +220,8 @@ class Voice:
         """Speak sentence by sentence: each chunk is a sentence and the silence before it.
 
         A voice that makes one frame after another gives a sentence in several chunks, the first
-        long before its end is known. The last of them holds no sound, but the sentence's text and all
-        its marks, whose times count from there and so are negative.
+        long before its end is known. The last of them holds no sound, but the sentence's text and
+        all its marks, whose times count from there and so are negative.
 
         Joined, the chunks are what :meth:`speak` gives for the same seed. Arguments as there;
         ``progress(done, total)`` is called after each sentence. Wrong arguments raise at once, text
@@ -427,7 +426,7 @@ class Voice:
         known = self._description.symbols
         return any(
             phoneme in known
-            and phoneme not in _STRESS + _LENGTH
+            and phoneme not in STRESS + LENGTH
             and unicodedata.category(phoneme[0])[0] in "LN"
             for phoneme in phonemes
         )
@@ -462,13 +461,12 @@ class Voice:
                     given = samples
                     spans = found
             times += [
-                ((before + a) / self.sample_rate, (before + b) / self.sample_rate)
-                for a, b in spans
+                ((before + a) / self.sample_rate, (before + b) / self.sample_rate) for a, b in spans
             ]
         text = " ".join(part.text.split())
         marks = [Mark("sentence", text, 0.0, samples / self.sample_rate)]
         if self._frames:
-            marks += _word_marks(utterance, times) + _phoneme_marks(utterance.phonemes, times)
+            marks += word_marks(utterance, times) + phoneme_marks(utterance.phonemes, times)
         for name, place in part.marks:
             words_before = len(self._front_end.analyse(part.before(place)).words)
             at = samples / self.sample_rate if place else 0.0
@@ -516,7 +514,8 @@ class Voice:
             first, last = spoken.kept[failure.first], spoken.kept[failure.last]
             hit = [i for i, (a, b) in enumerate(ranges) if a <= last and first < b]
             said = [text for text, a, b in words if hit and a <= hit[-1] and hit[0] < b]
-            place = repr(" ".join(said)) if said else "the end" if last >= ids.size - 2 else "a pause"
+            elsewhere = "the end" if last >= ids.size - 2 else "a pause"
+            place = repr(" ".join(said)) if said else elsewhere
             sounds = "".join(phonemes[i] for i in hit)
             _log.warning(
                 "%s: attention %s at %s (phonemes %r); another seed may help",
@@ -541,7 +540,8 @@ class Voice:
             raise InputError(f"{self.path}: the graph gave NaN or infinite samples; is it damaged?")
         spans = [(0, 0)] * len(phonemes)
         if self._frames:
-            ends = self._ends(np.asarray(outputs[1]).reshape(-1), feeds["input"].shape[1], len(samples))
+            durations, texts = np.asarray(outputs[1]).reshape(-1), feeds["input"].shape[1]
+            ends = self._ends(durations, texts, len(samples))
             spans = [(int(ends[a]), int(ends[b])) for a, b in symbols.spans(phonemes)]
         return faded_whole(samples, round(FADE * self.sample_rate)), spans[:number]
 
@@ -648,39 +648,6 @@ def _session(path: Path, threads: int, simplify: bool) -> Any:
             f"{path} cannot be loaded ({size:,} bytes): it is truncated, or not an ONNX graph; "
             f"copy it again ({str(error)[:200]})"
         ) from error
-
-
-def _word_marks(utterance: Utterance, times: Sequence[tuple[float, float]]) -> list[Mark]:
-    return [
-        Mark("word", word.text, times[word.start][0], times[word.end - 1][1])
-        for word in utterance.words
-        if word.start < word.end and times[word.start][0] < times[word.end - 1][1]
-    ]
-
-
-def _phoneme_marks(phonemes: Sequence[str], times: Sequence[tuple[float, float]]) -> list[Mark]:
-    """A mark for each sound: stress belongs to what follows it, length to what it follows."""
-    marks: list[Mark] = []
-    stress, start = "", 0.0
-    for phoneme, (begin, end) in zip(phonemes, times, strict=True):
-        if begin == end:
-            continue
-        if phoneme in _STRESS:
-            start = start if stress else begin
-            stress += phoneme
-        elif marks and marks[-1].end == begin and _belongs_to_previous(phoneme):
-            last = marks.pop()
-            marks.append(Mark("phoneme", last.text + phoneme, last.start, end))
-        elif unicodedata.category(phoneme)[0] in "LN":
-            marks.append(Mark("phoneme", stress + phoneme, start if stress else begin, end))
-            stress = ""
-        else:
-            stress = ""
-    return marks
-
-
-def _belongs_to_previous(phoneme: str) -> bool:
-    return phoneme in _LENGTH or unicodedata.category(phoneme) == "Mn"
 
 
 def _scale(name: str, value: float) -> float:
