@@ -71,7 +71,8 @@ def _draw(  # type: ignore[no-untyped-def]
 def _advance(  # type: ignore[no-untyped-def]
     into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight,
     hidden_bias, last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard,
-    history, samples, given, first, origin, count, frames, ring_total, residual_scale, skip_scale, floor, half,
+    history, samples, given, first, origin, count, frames, ring_total, residual_scale, skip_scale,
+    floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
     WINDOW: tl.constexpr, TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
