@@ -98,6 +98,68 @@ def test_two_threads_give_the_same_bits_as_one(output: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["numba", "reference"])
+def test_frames_that_arrive_in_pieces_change_nothing(kind: str) -> None:
+    """Several chunks of conditioning, and utterances that end within the first frames."""
+    for frames, pieces in ((41, (1, 0, 9, 3, 20, 8)), (5, (2, 3)), (3, (3, 0))):
+        mels = _mels(frames, frames)
+        whole = Sampler(_weights(), kind=kind)
+        whole.start(mels, 3)
+        expected, _ = whole.advance(whole.remaining)
+        assert expected.shape == (2, frames * 12)
+        sampler, found, first = Sampler(_weights(), kind=kind), [], 0
+        for number, count in enumerate(pieces):
+            given = [mel[:, first : first + count] for mel in mels]
+            more = number + 1 < len(pieces)
+            if number == 0:
+                sampler.start(given, 3, more=more)
+            else:
+                sampler.feed(given, more=more)
+            first += count
+            found.append(sampler.advance(sampler.remaining)[0])
+        # Nothing waits longer than the reach of the conditioning, and a block of samples.
+        made = sum(part.shape[1] for part in found[:-1])
+        assert frames < 10 or made >= (frames - pieces[-1] - 8) * 12
+        np.testing.assert_array_equal(np.concatenate(found, axis=1), expected)
+
+
+def test_segments_are_faded_with_equal_power_in_quiet_frames() -> None:
+    mel = _mels(200)[0]
+    mel[:, 95:100] -= 9.0
+    assert wavenet.quiet_places(mel, 2, 4)[0] in range(95, 100)
+
+    class Noise(Sampler):
+        """Draws that do not depend on anything, in place of the network's."""
+
+        def advance(self, count: int, teacher: object = None, *, parameters: bool = False):  # type: ignore[override,no-untyped-def]
+            shape = (len(self._mels), min(count, self.remaining))
+            return (np.random.default_rng(0).standard_normal(shape) * 0.1).astype(np.float32), None
+
+    made = wavenet.in_segments(Noise(_weights()), mel, segments=3, fade=4)
+    assert made.shape == (2400,)
+    power = (made.reshape(20, 120) ** 2).mean(1)
+    assert power.min() > 0.005
+    assert power.max() < 0.02
+    # A single segment is the plain sampler.
+    sampler = Sampler(_weights())
+    alone = wavenet.in_segments(sampler, mel[:, :20], seed=5)
+    sampler.start([mel[:, :20]], 5)
+    np.testing.assert_array_equal(alone, sampler.advance(240)[0][0])
+    with pytest.raises(InputError, match="mulaw"):
+        wavenet.in_segments(Sampler(_weights("mulaw")), mel)
+
+
+def test_a_segment_is_what_the_network_says_of_it_alone() -> None:
+    """Away from the cross-fades, whatever the cuts, up to the rounding of another batch."""
+    weights, mel = _weights(), _mels(140)[0]
+    sampler = Sampler(weights)
+    made = wavenet.in_segments(sampler, mel, segments=2, seed=9)
+    cut = wavenet.quiet_places(mel, 2, 4)[0]
+    sampler.start([mel], 9)
+    first, _ = sampler.advance((cut - 10) * 12)
+    np.testing.assert_allclose(made[: (cut - 10) * 12], first[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["numba", "reference"])
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_draws_follow_the_distribution(output: str, kind: str) -> None:
     """Chi-squared over 20 cells of equal probability, many items that share one first step.
@@ -167,11 +229,11 @@ def test_upsampling_is_the_table() -> None:
 
 
 def test_pairs_of_bfloat16_are_rounded_like_single_ones() -> None:
-    from glottis.kernels.wavenet_layout import TILE, in_pairs
+    from glottis.kernels.wavenet_layout import LANES, TILE, in_pairs
 
     values = np.random.default_rng(0).standard_normal((50, TILE)).astype(np.float32)
     values[0, :4] = (0.0, -0.0, 1e-30, -3e38)
-    words = in_pairs(values).reshape(50, -1, 16)
+    words = in_pairs(values).reshape(50, -1, LANES)
     high, low = words.view(np.float32), (words << np.uint32(16)).view(np.float32)
     found = np.stack([high, low], axis=2).reshape(50, TILE)
     # Half a step of eight binary digits, relative to the value.

@@ -10,7 +10,8 @@ import torch
 from glottis.audio.mel import MelConfig
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.models.tacotron2 import Config, Failure, Tacotron2, find_failures, guided
+from glottis.models.tacotron2 import Config, Tacotron2, guided
+from glottis.voice.attention import Failure, find_failures
 
 MEL = MelConfig(mels=6)
 SMALL = {

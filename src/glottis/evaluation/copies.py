@@ -42,19 +42,27 @@ def copies(run: Path, cuts: Sequence[MonoCut]) -> Iterator[Spoken]:
             "the voice"
         )
     rate = facts["mel"]["sample_rate"]
+    # A WaveNet may know its speakers; other vocoders hear nothing but log-mels.
+    speakers: dict[str, int] | None = None
+    if getattr(model.config, "speakers", 1) > 1:
+        speakers = {name: index for index, name in enumerate(facts["speakers"])}
     for cut in cuts:
-        mel = load_mel(cut)
+        mel, said = load_mel(cut), cut.supervisions[0]
         if cut.sampling_rate != rate or len(mel) != facts["mel"]["mels"]:
             raise InputError(
                 f"{run} was trained with mel settings {facts['mel']}; prepare the corpus with them"
             )
-        told = [mel]
+        if speakers is not None and said.speaker not in speakers:
+            raise InputError(
+                f"{run} does not know the speaker {said.speaker!r}; it knows {', '.join(speakers)}"
+            )
+        told = [torch.from_numpy(mel).unsqueeze(0)]
         if model.batches == "windows_with_pitch":
-            told.append(load_pitch(cut))
+            told.append(torch.from_numpy(load_pitch(cut)).unsqueeze(0))
+        if speakers is not None:
+            told.append(torch.tensor([speakers[said.speaker]]))
         with torch.no_grad():
-            made = model(*(torch.from_numpy(values).unsqueeze(0) for values in told))
-        samples = made[0].clamp(-1, 1).numpy()
-        said = cut.supervisions[0]
+            samples = model(*told)[0].clamp(-1, 1).numpy()
         yield Spoken(
             cut.id,
             str(said.text),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from glottis.kernels.wavenet import Array, Precision
+from glottis.kernels.wavenet import BLOCK, Array, Precision
 
-# Outputs that are summed up at once, in registers; numbers in a register; samples for which a
-# block of products is made.
-TILE = 128
-LANES = 16
-BLOCK = 16
+# Numbers in a register of this processor, and outputs that are summed up at once, in eight of them.
+LANES = 16 if llvm.get_host_cpu_features().get("avx512f") else 8
+TILE = 8 * LANES
 
 Flat = NDArray[Any]
 

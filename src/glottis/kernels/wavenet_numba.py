@@ -17,6 +17,7 @@ both or two threads one each, and the arithmetic is the same.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable
@@ -27,10 +28,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from glottis.kernels.vector_math import compiled, single
-from glottis.kernels.wavenet import OUTPUTS, Array, Precision, Weights, cases_of, mixed
+from glottis.kernels.wavenet import OUTPUTS, Array, Double, Precision, Weights
 from glottis.kernels.wavenet_layout import (
     LANES,
     TILE,
@@ -41,8 +41,11 @@ from glottis.kernels.wavenet_layout import (
     padded_size,
 )
 
-# Columns that share one reading of the weights, and parts of the channels.
-COLUMNS = 2
+# Columns that share one reading of the weights, and registers of outputs that they take at once:
+# eight sums of AVX2, or sixteen of AVX-512, stay in registers and hide each other's latency.
+COLUMNS = 4
+SHARED = LANES // 4
+# Parts of the channels.
 PARTS = 2
 
 # The product of a tile of weights and a few columns, in registers ------------------------------
@@ -56,22 +59,22 @@ def _address(builder: Any, array: Any, at: Any, kind: ir.Type) -> Any:
     return builder.bitcast(builder.gep(array, [at]), kind.as_pointer())
 
 
-def _weights_of_tile(builder: Any, weights: Any, at: Any, element: Any) -> list[Any]:
-    """The ``TILE`` weights of one input as float vectors."""
+def _weights_of_tile(builder: Any, weights: Any, at: Any, element: Any, vectors: int) -> list[Any]:
+    """The weights of one input as so many float vectors."""
     real, word, found = _lanes(ir.FloatType()), _lanes(ir.IntType(32)), []
     if element == types.float32:
-        for i in range(TILE // LANES):
+        for i in range(vectors):
             place = builder.add(at, ir.Constant(at.type, i * LANES))
             found.append(builder.load(_address(builder, weights, place, real), align=4))
     elif element == types.uint32:
         sixteen = ir.Constant(word, [16] * LANES)
-        for i in range(TILE // LANES // 2):
+        for i in range(vectors // 2):
             place = builder.add(at, ir.Constant(at.type, i * LANES))
             pair = builder.load(_address(builder, weights, place, word), align=4)
             found.append(builder.bitcast(pair, real))
             found.append(builder.bitcast(builder.shl(pair, sixteen), real))
     else:
-        for i in range(TILE // LANES):
+        for i in range(vectors):
             place = builder.add(at, ir.Constant(at.type, i * LANES))
             small = _address(builder, weights, place, _lanes(ir.IntType(8)))
             wide = builder.sext(builder.load(small, align=1), word)
@@ -79,8 +82,9 @@ def _weights_of_tile(builder: Any, weights: Any, at: Any, element: Any) -> list[
     return found
 
 
-def _tile_product(columns: int) -> Callable[..., Any]:
-    """An intrinsic that adds ``weights @ x`` to ``out`` for a tile of outputs, some columns."""
+def _tile_product(columns: int, parts: int) -> Callable[..., Any]:
+    """An intrinsic that adds ``weights @ x`` to ``out`` for some columns and the outputs of so many
+    registers, a tile or the part of one that begins at ``at``."""
 
     @intrinsic
     def product(typing, weights, at, scales, scale_at, inputs, x, x_at, x_step, out, out_at, step):  # type: ignore[no-untyped-def]
@@ -100,7 +104,6 @@ def _tile_product(columns: int) -> Callable[..., Any]:
                 arguments[i] for i in (1, 3, 4, 6, 7, 9, 10)
             )
             real, whole = _lanes(ir.FloatType()), start.type
-            parts = TILE // LANES
             zero = ir.Constant(real, [0.0] * LANES)
             sums = [
                 [cgutils.alloca_once(builder, real) for _ in range(parts)] for _ in range(columns)
@@ -120,7 +123,7 @@ def _tile_product(columns: int) -> Callable[..., Any]:
                     builder.store(begin, sums[column][part])
             with cgutils.for_range(builder, count, intp=whole) as loop:
                 at = builder.add(start, builder.mul(loop.index, ir.Constant(whole, width)))
-                tile = _weights_of_tile(builder, matrix, at, element)
+                tile = _weights_of_tile(builder, matrix, at, element, parts)
                 for column in range(columns):
                     row = builder.mul(x_row, ir.Constant(whole, column))
                     where = builder.add(builder.add(x_start, row), loop.index)
@@ -150,8 +153,10 @@ def _tile_product(columns: int) -> Callable[..., Any]:
     return product
 
 
-_one_column = _tile_product(1)
-_some_columns = _tile_product(COLUMNS)
+_whole_tile = _tile_product(1, TILE // LANES)
+_one_column = _tile_product(1, SHARED)
+_two_columns = _tile_product(2, SHARED)
+_some_columns = _tile_product(COLUMNS, SHARED)
 
 
 @compiled
@@ -182,21 +187,33 @@ def _multiply(  # type: ignore[no-untyped-def]
             scale_at + tile * TILE,
             out_at + tile * TILE,
         )
-        column = 0
-        while column + COLUMNS <= columns:
-            _some_columns(
-                matrices, place, scales, scale, inputs,
-                x, x_at + column * x_step, x_step,
-                out, result + column * step, step,
+        if columns == 1:
+            _whole_tile(
+                matrices, place, scales, scale, inputs, x, x_at, x_step, out, result, step
             )  # fmt: skip
-            column += COLUMNS
-        while column < columns:
-            _one_column(
-                matrices, place, scales, scale, inputs,
-                x, x_at + column * x_step, x_step,
-                out, result + column * step, step,
-            )  # fmt: skip
-            column += 1
+            continue
+        # A part of the tile stays in the nearest cache while all columns pass over it.
+        for part in range(TILE // LANES // SHARED):
+            shift = part * SHARED * LANES
+            near, own, to = place + shift * width // TILE, scale + shift, result + shift
+            column = 0
+            while column + COLUMNS <= columns:
+                _some_columns(
+                    matrices, near, scales, own, inputs,
+                    x, x_at + column * x_step, x_step, out, to + column * step, step,
+                )  # fmt: skip
+                column += COLUMNS
+            if column + 2 <= columns:
+                _two_columns(
+                    matrices, near, scales, own, inputs,
+                    x, x_at + column * x_step, x_step, out, to + column * step, step,
+                )  # fmt: skip
+                column += 2
+            if column < columns:
+                _one_column(
+                    matrices, near, scales, own, inputs,
+                    x, x_at + column * x_step, x_step, out, to + column * step, step,
+                )  # fmt: skip
 
 
 # Elementary pieces ------------------------------------------------------------------------------
@@ -281,23 +298,24 @@ def _draw(outputs, at, count, kind, bits, floor, uniforms):  # type: ignore[no-u
 
 @compiled
 def _interpolate(  # type: ignore[no-untyped-def]
-    now, block, hop, window, around, place, frames, tiles, shares, cases, rows, at, step, unused
+    now, block, hop, window, around, place, frames, tiles, shares, share, rows, at, step, unused
 ):
     """Add what the frames around them say to ``block`` samples from time ``now`` on.
 
-    ``around`` holds ``[tiles, frames, TILE]`` from ``place`` on, and ``shares`` ``[case, phase,
-    window]``: the product of a matrix that slides along the frames.
+    Time and frames count from the first that is held. ``around`` holds ``[tiles, frames, TILE]``
+    from ``place`` on, and ``shares`` ``[frame, phase, window]`` from ``share`` on: the product of a
+    matrix that slides along the frames.
     """
     done = 0
     while done < block:
         frame, phase = (now + done) // hop, (now + done) % hop
         count = min(hop - phase, block - done)
-        if frame >= len(cases):  # a block that reaches beyond the end
+        if frame > frames - window:  # a block that reaches beyond the end
             return
         for tile in range(tiles):
             _multiply(
                 around, place + (tile * frames + frame) * TILE, TILE, unused, 0, 1, window,
-                shares, (cases[frame] * hop + phase) * window, window, count,
+                shares, share + (frame * hop + phase) * window, window, count,
                 rows, at + done * step + tile * TILE, step,
             )  # fmt: skip
         done += count
@@ -360,7 +378,7 @@ SPINS = 4096
 @compiled
 def _advance(  # type: ignore[no-untyped-def]
     thread, threads, first, shape, dilations, blocks, rings, matrices, width, scales, places, ends,
-    into, into_bias, bias, timing, condition, table, cases, residual_bias, skip_bias, hidden_bias,
+    into, into_bias, bias, timing, condition, shares, residual_bias, skip_bias, hidden_bias,
     last_bias, factors, history, history_at, past, past_at, partial, skips, opened, summed, hidden,
     outputs, kind, bits, heard, teacher, uniforms, samples, given, counter,
 ):  # fmt: skip
@@ -370,7 +388,8 @@ def _advance(  # type: ignore[no-untyped-def]
     gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
     """
     batch, layers, taps, residual, size, gates, wide, skip, half_wide, out, out_wide = shape
-    window, hop, frames = timing
+    window, hop, frames, origin = timing
+    per_item = (frames - window + 1) * hop * window
     low, high = (0, PARTS) if threads == 1 else (thread, thread + 1)
     x = history[thread]
     met = 0
@@ -404,8 +423,9 @@ def _advance(  # type: ignore[no-untyped-def]
                     for item in range(batch):
                         place = ((item * layers + layer) * PARTS + part) * gates * frames
                         _interpolate(
-                            now, block, hop, window, condition, place, frames, gates // TILE,
-                            table, cases[item], rows, start + item * gates, batch * gates, scales,
+                            now - origin, block, hop, window, condition, place, frames,
+                            gates // TILE, shares, item * per_item,
+                            rows, start + item * gates, batch * gates, scales,
                         )  # fmt: skip
                     for tap in range(taps - 1):
                         then = (now - (taps - 1 - tap) * dilation) % ring
@@ -538,39 +558,17 @@ class Fast:
             np.float32(weights.skip_scale),
             float(weights.minimum_log_scale),
         )
+        projection = self._packed_gates(np.moveaxis(weights.condition, 2, 0))
+        self.projection = projection.reshape(len(projection), -1)
         self.shape = (
             *(layers, taps, residual, self.size, self.gates, padded_size(residual + skip), skip),
             *(padded_size(middle), outputs, padded_size(outputs)),
         )
 
-    def start(self, mels: list[Array], bias: Array) -> None:
-        w, batch = self.weights, len(mels)
-        layers, _, residual, size, gates, wide, skip, half_wide, _, out_wide = self.shape
+    def start(self, batch: int, bias: Array) -> None:
+        w = self.weights
+        _, _, residual, size, gates, wide, skip, half_wide, _, out_wide = self.shape
         self.bias = self._packed_gates(bias + w.gate_bias)
-        longest = max(mel.shape[1] for mel in mels)
-        tables, self.cases, rows = [], np.zeros((batch, longest), np.int64), 0
-        projection = self._packed_gates(np.moveaxis(w.condition, 2, 0))
-        flat = projection.reshape(len(projection), -1)
-        window = cases_of(w.upsampling, longest)[0].shape[2]
-        condition = np.zeros(
-            (batch, layers, PARTS, gates // TILE, longest + window - 1, TILE), np.float32
-        )
-        for item, mel in enumerate(mels):
-            frames = mel.shape[1]
-            table, case = cases_of(w.upsampling, frames)
-            self.cases[item, :frames] = case + rows
-            # Beyond its end an item hears nothing of its log-mels.
-            self.cases[item, frames:] = rows + len(table)
-            tables += [table, np.zeros((1, *table.shape[1:]))]
-            rows += len(table) + 1
-            features = mixed(mel, w.context).T.astype(np.float32)
-            side = window // 2
-            given = (features @ flat).reshape(frames, layers, PARTS, gates // TILE, TILE)
-            condition[item, :, :, :, side : side + frames] = np.moveaxis(given, 0, 3)
-        self.timing = window, w.hop, longest + window - 1
-        self.condition = aligned(condition.reshape(-1))
-        self.table = np.concatenate(tables).astype(np.float32).reshape(-1)
-
         lengths = self.rings * batch * residual
         self.history_at = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         self.history = aligned_zeros(self.threads, int(lengths.sum()))
@@ -586,8 +584,17 @@ class Fast:
         self.heard = np.full(batch, w.start, np.float32)
         self.now = 0
 
+    def hear(self, first: int, features: Double, shares: Double) -> None:
+        batch, _, frames = features.shape
+        layers, tiles = self.shape[0], self.gates // TILE
+        flat = features.transpose(0, 2, 1).reshape(batch * frames, -1).astype(np.float32)
+        projected = (flat @ self.projection).reshape(batch, frames, layers, PARTS, tiles, TILE)
+        self.condition = aligned(np.moveaxis(projected, 1, 4).reshape(-1))
+        self.shares = shares.astype(np.float32).reshape(-1)
+        self.timing = shares.shape[3], self.weights.hop, frames, first * self.weights.hop
+
     def advance(
-        self, uniforms: NDArray[np.float64], teacher: Array | None, parameters: bool
+        self, uniforms: Double, teacher: Array | None, parameters: bool
     ) -> tuple[Array, Array | None]:
         batch, count, _ = uniforms.shape
         samples = np.zeros((batch, count), np.float32)
@@ -601,8 +608,8 @@ class Fast:
             _advance(
                 thread, self.threads, self.now, (batch, *self.shape), self.dilations, self.blocks,
                 self.rings, self.matrices, self.width, self.scales, self.places, self.ends,
-                self.into, w.first_bias, self.bias, self.timing, self.condition, self.table,
-                self.cases, w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
+                self.into, w.first_bias, self.bias, self.timing, self.condition, self.shares,
+                w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
                 self.factors, self.history, self.history_at, self.past, self.past_at,
                 self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
                 self.kind, w.bits, self.heard, np.ascontiguousarray(teacher, np.float32), uniforms,
@@ -635,3 +642,41 @@ class Fast:
             count, layers, PARTS, 2 * self.size
         )
         return packed
+
+
+class Divided:
+    """A batch whose items are divided among threads, which never wait for each other."""
+
+    def __init__(self, form: Fast, threads: int) -> None:
+        self.forms = [copy.copy(form) for _ in range(threads)]  # they read the same weights
+        for each in self.forms:
+            each.threads = 1
+
+    def start(self, batch: int, bias: Array) -> None:
+        share = -(-batch // len(self.forms))
+        self.parts = [slice(first, first + share) for first in range(0, batch, share)]
+        for form, part in zip(self.forms, self.parts, strict=False):
+            form.start(len(bias[part]), bias[part])
+
+    def hear(self, first: int, features: Double, shares: Double) -> None:
+        for form, part in zip(self.forms, self.parts, strict=False):
+            form.hear(first, features[part], shares[part])
+
+    def advance(
+        self, uniforms: Double, teacher: Array | None, parameters: bool
+    ) -> tuple[Array, Array | None]:
+        found: list[Any] = [None] * len(self.parts)
+
+        def work(i: int) -> None:
+            part = self.parts[i]
+            heard = None if teacher is None else teacher[part]
+            found[i] = self.forms[i].advance(uniforms[part], heard, parameters)
+
+        others = [threading.Thread(target=work, args=(i,)) for i in range(1, len(found))]
+        for other in others:
+            other.start()
+        work(0)
+        for other in others:
+            other.join()
+        given = np.concatenate([each[1] for each in found]) if parameters else None
+        return np.concatenate([each[0] for each in found]), given

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from glottis.kernels.wavenet import Array, Weights, cases_of, mixed
+from glottis.kernels.wavenet import Array, Weights
 
 Double = NDArray[np.float64]
 
@@ -22,23 +22,20 @@ class Reference:
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
 
-    def start(self, mels: list[Array], bias: Array) -> None:
+    def start(self, batch: int, bias: Array) -> None:
         w = self.weights
-        frames = max(mel.shape[1] for mel in mels)
-        self.condition = np.zeros((len(mels), frames * w.hop, w.context.shape[0]))
-        for item, mel in enumerate(mels):
-            features = mixed(mel, w.context)
-            table, case = cases_of(w.upsampling, mel.shape[1])
-            reach = table.shape[2] // 2
-            padded = np.pad(features, ((0, 0), (reach, reach)))
-            for frame in range(mel.shape[1]):
-                around = padded[:, frame : frame + 2 * reach + 1]
-                first = frame * w.hop
-                self.condition[item, first : first + w.hop] = table[case[frame]] @ around.T
         self.bias = w.gate_bias + bias.astype(np.float64)
         # The input of each layer at every time so far, [layer][time][batch, R].
         self.past: list[list[Double]] = [[] for _ in w.dilations]
-        self.heard = np.full(len(mels), w.start)
+        self.heard = np.full(batch, w.start)
+
+    def hear(self, first: int, features: Double, shares: Double) -> None:
+        batch, frames, hop, window = shares.shape
+        around = np.lib.stride_tricks.sliding_window_view(features, window, axis=2)
+        self.first = first * hop
+        # Of each sample: [batch, time, C].
+        condition = np.einsum("bfsm,bcfm->bfsc", shares, around)
+        self.condition = condition.reshape(batch, frames * hop, -1)
 
     def advance(
         self, uniforms: Double, teacher: Array | None, parameters: bool
@@ -66,7 +63,7 @@ class Reference:
         for layer, dilation in enumerate(w.dilations):
             past = self.past[layer]
             past.append(x)
-            gates = self.bias[:, layer] + self.condition[:, now] @ w.condition[layer].T
+            gates = self.bias[:, layer] + self.condition[:, now - self.first] @ w.condition[layer].T
             for tap in range(w.gate.shape[3]):
                 then = now - (w.gate.shape[3] - 1 - tap) * dilation
                 if then >= 0:

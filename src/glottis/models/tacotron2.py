@@ -12,19 +12,20 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import read_text
+from glottis.blocks.blanks import drop_blanks_of_one, read_text
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.kernels import mas
+from glottis.voice.attention import Failure, find_failures
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,6 @@ class Config:
             raise InputError(f"reduction must be at least 1 frame a step, not {self.reduction}")
         if self.channels % 2 or not self.location_kernel % 2:
             raise InputError("channels must be even and location_kernel odd")
-
-
-class Failure(NamedTuple):
-    """What went wrong with symbols ``first`` to ``last`` (inclusive) of an utterance.
-
-    ``kind``: ``never stops`` (the bound of the length was reached), ``skips`` (symbols that were
-    hardly looked at) or ``repeats`` (attention went back to symbols it had left).
-    """
-
-    kind: Literal["never stops", "skips", "repeats"]
-    first: int
-    last: int
 
 
 class Spoken(NamedTuple):
@@ -162,13 +151,22 @@ class Prenet(nn.Module):
         )
         self.dropout = config.prenet_dropout
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        for layer in self.layers:
+    def forward(
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        uniforms: Tensor | None = None,
+    ) -> Tensor:
+        """``uniforms`` ``[layers, ..., channels]`` takes the place of the generator's draws."""
+        for i, layer in enumerate(self.layers):
             x = torch.relu(layer(x))
             if self.dropout:
                 # torch's dropout takes no generator.
-                kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.dropout
-                x = x * kept / (1 - self.dropout)
+                if uniforms is None:
+                    drawn = torch.rand(x.shape, generator=generator, device=x.device)
+                else:
+                    drawn = uniforms[i]
+                x = x * (drawn >= self.dropout) / (1 - self.dropout)
         return x
 
 
@@ -264,11 +262,17 @@ class Decoder(nn.Module):
         context = torch.bmm(weights.unsqueeze(1).to(memory.dtype), memory).squeeze(1)
         return State(hidden, cell, context, weights, s.total + weights)
 
-    def project(self, frames: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def project(
+        self,
+        frames: Tensor,
+        generator: torch.Generator | None = None,
+        uniforms: Tensor | None = None,
+    ) -> Tensor:
         """Previous frames ``[..., mels]`` -> their share of the cell's gates."""
         size = self.config.prenet_channels
         bias = self.cell.bias_ih + self.cell.bias_hh
-        return F.linear(self.prenet(frames, generator), self.cell.weight_ih[:, :size], bias)
+        heard = self.prenet(frames, generator, uniforms)
+        return F.linear(heard, self.cell.weight_ih[:, :size], bias)
 
     def forward(
         self, memory: Tensor, mask: Tensor, mel: Tensor, generator: torch.Generator | None = None
@@ -434,7 +438,9 @@ class Tacotron2(nn.Module):
         mel = self._refine(torch.cat(made, dim=2) * real, real)
         attention = torch.stack(looked, dim=2)
         failures = [
-            find_failures(attention[i, : lengths[i], : steps[i]], bool(stopped[i]))
+            find_failures(
+                attention[i, : lengths[i], : steps[i]].float().cpu().numpy(), bool(stopped[i])
+            )
             for i in range(len(text))
         ]
         return Spoken(mel, steps * reduction, attention, failures)
@@ -479,6 +485,69 @@ class Tacotron2(nn.Module):
             "mel_free": spoken.mel[0],
         }
 
+    def export_steps(self) -> dict[str, nn.Module]:
+        """What a voice computes with, in operations that ONNX has: the text once, a step at a
+        time, and the post-net over any stretch of frames. They share this model's weights."""
+        parts = {"text": _Text(self), "step": _Step(self), "refine": _Refine(self)}
+        return {name: part.eval() for name, part in parts.items()}
+
+
+class _Text(nn.Module):
+    """One sentence: ``text`` int64 ``[1, text]``, ``lengths`` int64 ``[1]``, ``scales`` (which say
+    nothing here) and the speaker int64 ``[1]`` -> memory ``[1, kept, channels]``, the attention's
+    keys, its weights before the first step ``[1, kept]``, and the kept places int64 ``[kept]``."""
+
+    def __init__(self, model: Tacotron2) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, text: Tensor, lengths: Tensor, scales: Tensor, *rest: Tensor) -> Any:
+        model = self.model
+        kept = torch.arange(text.shape[1], device=text.device)
+        if not model.config.blanks:
+            text, lengths, kept = drop_blanks_of_one(text, lengths)
+        x = model.encoder.embed(text).transpose(1, 2)
+        for convolution in model.encoder.convolutions:
+            x = torch.relu(convolution(x))
+        # Of one sentence nothing is padded.
+        memory = model.encoder.lstm(x.transpose(1, 2))[0]
+        if model.speakers is not None:
+            given = model.speakers(rest[0])[:, None].expand(-1, memory.shape[1], -1)
+            memory = torch.cat([memory, given], dim=2)
+        decoder = model.decoder
+        return memory, decoder.attention.memory(memory), decoder.begin(memory).weights, kept
+
+
+class _Step(nn.Module):
+    """One step: the last frame ``[1, mels]``, ``uniforms`` ``[2, 1, prenet]`` for the pre-net's
+    dropout, memory, keys and the states, -> frames ``[1, mels, reduction]``, the stop's logit
+    ``[1]`` and the states. See :class:`State`; the last two are the second layer's."""
+
+    def __init__(self, model: Tacotron2) -> None:
+        super().__init__()
+        self.decoder = model.decoder
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        frame, uniforms, memory, keys, *states = given
+        projected = self.decoder.project(frame, None, uniforms)
+        mask = torch.ones_like(states[3], dtype=torch.bool)
+        state = self.decoder.step(projected, memory, keys, mask, State(*states[:5]))
+        heard = torch.cat([state.hidden, state.context], dim=1)[None]
+        carried = (states[5], states[6])
+        frames, stop, carried = self.decoder.finish(heard, carried)
+        return (frames, stop[:, 0], *state, *carried)
+
+
+class _Refine(nn.Module):
+    """The post-net over ``[1, mels, frames]``."""
+
+    def __init__(self, model: Tacotron2) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.model._refine(mel, torch.ones_like(mel[:, :1]))
+
 
 def guided(attention: Tensor, text_lengths: Tensor, steps: Tensor, spread: float) -> Tensor:
     """How much attention ``[batch, text, steps]`` lies off the diagonal, a scalar in [0, 1).
@@ -491,37 +560,3 @@ def guided(attention: Tensor, text_lengths: Tensor, steps: Tensor, spread: float
     weight = 1 - torch.exp(-distance.square() / (2 * spread**2))
     inside = (text < 1)[:, :, None] & (time < 1)[:, None, :]
     return (attention * weight * inside).sum() / steps.sum()
-
-
-def find_failures(
-    attention: Tensor, stopped: bool, *, patience: int = 3, least: float = 0.3
-) -> list[Failure]:
-    """What attention ``[text, steps]`` of one utterance says about how it was spoken.
-
-    A symbol is covered by the sum of what it was given over time, in steps. ``skips``: ``patience``
-    or more neighbours (or any number that reaches the end of the text) with less than ``least``
-    each; ``repeats``: the place of attention falls back by ``patience`` or more; ``never stops``:
-    from where it last stood to the end of the text.
-    """
-    symbols, found = len(attention), []
-    places = attention.argmax(0).tolist()
-    if not stopped:
-        found.append(Failure("never stops", places[-1] if places else 0, symbols - 1))
-    missed = [*(attention.sum(1) < least).tolist(), False]
-    first = 0
-    for symbol, miss in enumerate(missed):
-        if miss:
-            continue
-        at_end = symbol == symbols and first < symbols
-        if symbol - first >= patience or (at_end and stopped):
-            found.append(Failure("skips", first, min(symbol, symbols) - 1))
-        first = symbol + 1
-    furthest, back = 0, None
-    for place in [*places, symbols + patience]:
-        if place <= furthest - patience:
-            back = place if back is None else min(back, place)
-        elif back is not None and place >= furthest:
-            found.append(Failure("repeats", back, furthest))
-            back = None
-        furthest = max(furthest, min(place, symbols - 1))
-    return found

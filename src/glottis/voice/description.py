@@ -12,6 +12,7 @@ from typing import Any
 from glottis.errors import InputError
 from glottis.text.symbols import Symbols
 from glottis.voice.parametric import ParameterVoice
+from glottis.voice.stepwise import StepSettings
 
 REQUIRED_INPUTS = ("input", "input_lengths", "scales")
 OPTIONAL_INPUTS = ("sid", "language", "seed")
@@ -27,7 +28,8 @@ class Description:
     one first, and ``speaker_languages`` a speaker's id to what is spoken unless asked otherwise,
     where that is not ``espeak_voice``; ``noise_scale``, ``length_scale`` and ``noise_w`` are the
     defaults of ``scales``; ``ours`` says that glottis has written the voice; ``parameters`` how the
-    vocoder parameters that its graph gives are spoken, none for a graph that gives audio.
+    vocoder parameters that its graph gives are spoken, ``steps`` how the text that it has read is,
+    and both are none for a graph that gives audio.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Description:
     license: str | None
     ours: bool
     parameters: ParameterVoice | None = None
+    steps: StepSettings | None = None
 
 
 def read_description(graph: Path) -> Description:
@@ -159,6 +162,9 @@ class _Reader:
             else ParameterVoice.read(
                 ours["parameters"], self.positive("audio.sample_rate"), num_speakers, self.path
             ),
+            steps=None
+            if ours.get("steps") is None
+            else StepSettings.read(ours["steps"], self.path),
         )
 
     def symbols(self) -> Symbols:
@@ -239,6 +245,11 @@ def check_graph(
         raise InputError(
             f"{where}: glottis.parameters: the graph gives {', '.join(outputs)} instead of mean, "
             "variance and voicing; give the JSON that belongs to this graph"
+        )
+    if description.steps is not None and not {"memory", "keys", "weights", "kept"} <= {*outputs}:
+        raise InputError(
+            f"{where}: glottis.steps: the graph gives {', '.join(outputs)} instead of memory, "
+            "keys, weights and kept; give the JSON that belongs to this graph"
         )
     if "sid" in inputs and description.num_speakers == 1:
         raise InputError(

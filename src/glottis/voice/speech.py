@@ -85,6 +85,7 @@ class Speech:
                 for mark in chunk.marks
             ]
             length += len(chunk.samples)
+        marks.sort(key=lambda mark: (mark.start, -mark.end))
         return Speech(
             samples=np.concatenate([chunk.samples for chunk in chunks]),
             sample_rate=rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -22,9 +23,13 @@ from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
 from glottis.text.languages import find_language
 from glottis.voice.description import check_graph, read_description
+from glottis.voice.fading import faded, faded_whole
+from glottis.voice.marks import LENGTH, STRESS, phoneme_marks, word_marks
 from glottis.voice.pieces import cut_phonemes
 from glottis.voice.plan import Part, Say, Silence, plan
+from glottis.voice.session import open_session
 from glottis.voice.speech import Mark, Speech
+from glottis.voice.stepwise import StepVoice
 
 Array = NDArray[np.float32]
 RATES = (0.25, 4.0)
@@ -33,8 +38,6 @@ RATES = (0.25, 4.0)
 FADE = 0.002
 """Seconds over which a piece fades in and out, so that it meets silence without a click."""
 
-_STRESS = "ˈˌ"
-_LENGTH = "ːˑ˞"
 _STOPS = ".?!;:,"
 _log = logging.getLogger(__name__)
 
@@ -64,14 +67,13 @@ class Voice:
         self.path, self._threads = path, threads
         self._conversion: Any = None
         self._description = read_description(path)
-        self._session = _session(path, threads, simplify=not self._description.ours)
+        self._session = open_session(path, threads, simplify=not self._description.ours)
         self._frames = "durations" in [node.name for node in self._session.get_outputs()]
         free = [node.name for node in self._session.get_overridable_initializers()]
         needed = [node.name for node in self._session.get_inputs()]
         self._parameters = self._description.parameters
         self._seeds = "seed" in free or "seed" in needed
         self._several_languages = "language" in free or "language" in needed
-        self._seeded = self._seeds or self._parameters is not None
         self._inputs = frozenset(needed)
         check_graph(
             self._description,
@@ -80,16 +82,18 @@ class Voice:
             [node.name for node in self._session.get_outputs()],
             self._session.get_modelmeta().custom_metadata_map,
         )
+        own = self._description
+        self._steps = StepVoice(path, own.steps, own.hop, threads) if own.steps else None
+        self._frames = self._frames or self._steps is not None
+        self._seeded = self._seeds or self._parameters is not None or self._steps is not None
         self._front_ends: dict[str, FrontEnd] = {}
-        for language in self._description.languages:
+        for language in own.languages:
             try:
-                self._front_ends[language] = FrontEnd(
-                    language, lexicon, self._description.phoneme_type
-                )
+                self._front_ends[language] = FrontEnd(language, lexicon, own.phoneme_type)
             except InputError as error:
                 if lexicon is not None:
                     raise
-                raise InputError(f"{self._description.path}: espeak.voice: {error}") from error
+                raise InputError(f"{own.path}: espeak.voice: {error}") from error
 
     @classmethod
     def load(
@@ -238,6 +242,10 @@ class Voice:
     ) -> Iterator[Speech]:
         """Speak sentence by sentence: each chunk is a sentence and the silence before it.
 
+        A voice that makes one frame after another gives a sentence in several chunks, the first
+        long before its end is known. The last of them holds no sound, but the sentence's text and
+        all its marks, whose times count from there and so are negative.
+
         Joined, the chunks are what :meth:`speak` gives for the same seed. Arguments as there;
         ``progress(done, total)`` is called after each sentence. Wrong arguments raise at once, text
         in which nothing can be said when that is known.
@@ -285,7 +293,7 @@ class Voice:
                     f"the voice {self.name} does not convert: {path.name} is missing beside it "
                     "(glottis export --conversion makes it, from a VITS of several speakers)"
                 )
-            self._conversion = _session(path, self._threads, simplify=False)
+            self._conversion = open_session(path, self._threads, simplify=False)
         known = self._conversion.get_modelmeta().custom_metadata_map
         config = MelConfig(
             sample_rate=self.sample_rate,
@@ -413,7 +421,8 @@ class Voice:
         manner: _Manner,
         progress: Callable[[int, int], None] | None,
     ) -> Iterator[Speech]:
-        pieces = 0
+        # Every piece needs a noise of its own.
+        seeds = ((manner.seed + i * 0x9E3779B97F4A7C15) & (2**63 - 1) for i in itertools.count())
         said = False
         # Silence that is due before what is said next, and marks that fall into it.
         silence = 0.0
@@ -426,9 +435,10 @@ class Voice:
             else:
                 utterance = self._front_ends[part.language].analyse(part.text)
                 if self._sayable(utterance.phonemes):
-                    speech, pieces = self._sentence(part, utterance, manner, pieces)
-                    yield self._after_silence(speech, silence + pause, waiting)
-                    said, silence, pause, waiting = True, 0.0, part.pause, []
+                    for speech in self._sentence(part, utterance, manner, seeds):
+                        yield self._after_silence(speech, silence + pause, waiting)
+                        silence, pause, waiting = 0.0, 0.0, []
+                    said, pause = True, part.pause
                 else:
                     if part.text.strip():
                         _log.warning("nothing to say in %r; skipped", part.text.strip()[:80])
@@ -460,54 +470,135 @@ class Voice:
         known = self._description.symbols
         return any(
             phoneme in known
-            and phoneme not in _STRESS + _LENGTH
+            and phoneme not in STRESS + LENGTH
             and unicodedata.category(phoneme[0])[0] in "LN"
             for phoneme in phonemes
         )
 
     def _sentence(
-        self, part: Say, utterance: Utterance, manner: _Manner, pieces: int
-    ) -> tuple[Speech, int]:
-        """Speak one utterance; ``pieces`` counts what the graph has spoken of this text."""
-        audio: list[Array] = []
+        self, part: Say, utterance: Utterance, manner: _Manner, seeds: Iterator[int]
+    ) -> Iterator[Speech]:
+        """Speak one utterance, as it comes; the last chunk holds the marks."""
         times: list[tuple[float, float]] = []
-        samples = 0
+        given = samples = 0
+        audio: list[Array] = []
         for start, end in cut_phonemes(utterance.phonemes):
             phonemes = list(utterance.phonemes[start:end])
+            spans = [(0, 0)] * len(phonemes)
+            before = samples
             if self._sayable(phonemes):
-                # Every piece needs a noise of its own.
-                seed = (manner.seed + pieces * 0x9E3779B97F4A7C15) & (2**63 - 1)
                 stop = "." if part.ended and end == len(utterance.phonemes) else ","
-                spoken, spans = self._run(phonemes, stop, manner.at(part), seed)
-                pieces += 1
-            else:
-                spoken, spans = np.zeros(0, np.float32), [(0, 0)] * len(phonemes)
+                seed = next(seeds)
+                if self._steps is None:
+                    spoken, spans = self._run(phonemes, stop, manner.at(part), seed)
+                    audio.append(spoken)
+                    samples += len(spoken)
+                else:
+                    words = [word for word in utterance.words if word.start < word.end]
+                    found: list[tuple[int, int]] = []
+                    for spoken in self._run_steps(
+                        phonemes, stop, manner.at(part), seed, found,
+                        [(w.text, w.start - start, w.end - start) for w in words],
+                    ):  # fmt: skip
+                        yield Speech(spoken, self.sample_rate)
+                        samples += len(spoken)
+                    given = samples
+                    spans = found
             times += [
-                ((samples + a) / self.sample_rate, (samples + b) / self.sample_rate)
-                for a, b in spans
+                ((before + a) / self.sample_rate, (before + b) / self.sample_rate) for a, b in spans
             ]
-            audio.append(spoken)
-            samples += len(spoken)
         text = " ".join(part.text.split())
         marks = [Mark("sentence", text, 0.0, samples / self.sample_rate)]
         if self._frames:
-            marks += _word_marks(utterance, times) + _phoneme_marks(utterance.phonemes, times)
+            marks += word_marks(utterance, times) + phoneme_marks(utterance.phonemes, times)
         for name, place in part.marks:
-            words = len(self._front_ends[part.language].analyse(part.before(place)).words)
+            analysed = self._front_ends[part.language].analyse(part.before(place))
+            words_before = len(analysed.words)
             at = samples / self.sample_rate if place else 0.0
-            if self._frames and words < len(utterance.words):
-                at = times[utterance.words[words].start][0]
+            if self._frames and words_before < len(utterance.words):
+                at = times[utterance.words[words_before].start][0]
             marks.append(Mark("mark", name, at, at))
         marks.sort(key=lambda mark: (mark.start, -mark.end))
-        speech = Speech(
-            limit(np.concatenate(audio), self.sample_rate), self.sample_rate, tuple(marks), text
+        shift = given / self.sample_rate
+        yield Speech(
+            limit(np.concatenate([np.zeros(0, np.float32), *audio]), self.sample_rate),
+            self.sample_rate,
+            tuple(replace(mark, start=mark.start - shift, end=mark.end - shift) for mark in marks),
+            text,
         )
-        return speech, pieces
+
+    def _run_steps(
+        self,
+        phonemes: list[str],
+        stop: str,
+        manner: _Manner,
+        seed: int,
+        spans: list[tuple[int, int]],
+        words: Sequence[tuple[str, int, int]],
+    ) -> Iterator[Array]:
+        """Phonemes -> float32 ``[samples]`` in pieces; each phoneme's range is put into ``spans``.
+
+        ``words`` with their ranges of phonemes name what attention failed at.
+        """
+        assert self._steps is not None
+        symbols = self._description.symbols
+        feeds, phonemes, number = self._feeds(phonemes, stop, manner, seed)
+        read = self._infer(feeds)
+        # Log-mels are stretched, so that any rate goes; the decoder's own is one.
+        spoken = self._steps.begin(read, seed, 1.0 / manner.length_scale, manner.speaker)
+        samples = 0
+        for piece in faded(iter(spoken), round(FADE * self.sample_rate)):
+            samples += len(piece)
+            yield piece
+        ids = np.zeros(feeds["input"].shape[1])
+        ids[spoken.kept] = spoken.durations
+        ends = np.minimum(np.rint(np.concatenate([[0.0], np.cumsum(ids)])), samples).astype(int)
+        ranges = symbols.spans(phonemes)
+        spans += [(int(ends[a]), int(ends[b])) for a, b in ranges[:number]]
+        for failure in spoken.failures:
+            first, last = spoken.kept[failure.first], spoken.kept[failure.last]
+            hit = [i for i, (a, b) in enumerate(ranges) if a <= last and first < b]
+            said = [text for text, a, b in words if hit and a <= hit[-1] and hit[0] < b]
+            elsewhere = "the end" if last >= ids.size - 2 else "a pause"
+            place = repr(" ".join(said)) if said else elsewhere
+            sounds = "".join(phonemes[i] for i in hit)
+            _log.warning(
+                "%s: attention %s at %s (phonemes %r); another seed may help",
+                *(self.name, failure.kind, place, sounds),
+            )
 
     def _run(
         self, phonemes: list[str], stop: str, manner: _Manner, seed: int
     ) -> tuple[Array, list[tuple[int, int]]]:
         """Phonemes -> float32 ``[samples]``, and each phoneme's range of samples."""
+        symbols = self._description.symbols
+        feeds, phonemes, number = self._feeds(phonemes, stop, manner, seed)
+        outputs = self._infer(feeds)
+        if self._parameters is not None:
+            law = [np.asarray(value)[0] for value in outputs[:3]]
+            spoken = self._parameters.speak(
+                *law,
+                speaker=manner.speaker,
+                seed=seed,
+                pitch=manner.pitch,
+                timbre=manner.timbre,
+            )
+            outputs = [spoken, outputs[3]]
+        samples = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
+        if not np.isfinite(samples).all():
+            raise InputError(f"{self.path}: the graph gave NaN or infinite samples; is it damaged?")
+        spans = [(0, 0)] * len(phonemes)
+        if self._frames:
+            durations, texts = np.asarray(outputs[1]).reshape(-1), feeds["input"].shape[1]
+            ends = self._ends(durations, texts, len(samples))
+            spans = [(int(ends[a]), int(ends[b])) for a, b in symbols.spans(phonemes)]
+        return faded_whole(samples, round(FADE * self.sample_rate)), spans[:number]
+
+    def _feeds(
+        self, phonemes: list[str], stop: str, manner: _Manner, seed: int
+    ) -> tuple[dict[str, Any], list[str], int]:
+        """What the graph takes, the phonemes with the stop that they end in, and how many of them
+        were there before."""
         symbols = self._description.symbols
         number = len(phonemes)
         if phonemes[-1] not in _STOPS and stop in symbols:
@@ -527,30 +618,14 @@ class Voice:
             feeds["language"] = np.array([self._description.languages[manner.language]], np.int64)
         if self._seeds:
             feeds["seed"] = np.array([seed], dtype=np.int64)
-        outputs = self._infer(feeds)
-        if self._parameters is not None:
-            law = [np.asarray(value)[0] for value in outputs[:3]]
-            spoken = self._parameters.speak(
-                *law,
-                speaker=manner.speaker,
-                seed=seed,
-                pitch=manner.pitch,
-                timbre=manner.timbre,
-            )
-            outputs = [spoken, outputs[3]]
-        samples = np.asarray(outputs[0], dtype=np.float32).reshape(-1)
-        if not np.isfinite(samples).all():
-            raise InputError(f"{self.path}: the graph gave NaN or infinite samples; is it damaged?")
-        spans = [(0, 0)] * len(phonemes)
-        if self._frames:
-            ends = self._ends(np.asarray(outputs[1]).reshape(-1), len(ids[0]), len(samples))
-            spans = [(int(ends[a]), int(ends[b])) for a, b in symbols.spans(phonemes)]
-        return _fade(samples, round(FADE * self.sample_rate)), spans[:number]
+        return feeds, phonemes, number
 
     def _infer(self, feeds: dict[str, Any]) -> list[Any]:
         names = [self._session.get_outputs()[0].name, *(["durations"] if self._frames else [])]
         if self._parameters is not None:
             names = ["mean", "variance", "voicing", "durations"]
+        if self._steps is not None:
+            names = ["memory", "keys", "weights", "kept"]
         try:
             return list(self._session.run(names, feeds))
         except Exception as error:  # onnxruntime's errors have no common class of their own.
@@ -590,84 +665,6 @@ def speak(text: str, voice: str | os.PathLike[str] | None = None, **manner: Any)
     as :meth:`Voice.speak`.
     """
     return Voice.load(voice).speak(text, **manner)
-
-
-def _session(path: Path, threads: int, simplify: bool) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Planning which buffers can share memory takes longer than everything else in loading a graph
-    # of a thousand nodes (0.45 s of 0.55 s) and saves nothing that could be measured.
-    options.enable_mem_reuse = False
-    if not simplify:
-        # A graph of ours has nothing to gain: it speaks as fast without being rewritten, loads in
-        # a quarter of the time, and its weights stay in memory as small as they are stored.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        with open(path, "rb") as file:
-            head = file.read(64)
-        if head.startswith(b"version https://git-lfs"):
-            raise InputError(f"{path} is a Git LFS pointer, not the voice; run 'git lfs pull'")
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except InputError:
-        raise
-    except Exception as error:  # onnxruntime's errors have no common class of their own.
-        if isinstance(error, MemoryError):
-            raise
-        size = path.stat().st_size
-        raise InputError(
-            f"{path} cannot be loaded ({size:,} bytes): it is truncated, or not an ONNX graph; "
-            f"copy it again ({str(error)[:200]})"
-        ) from error
-
-
-def _word_marks(utterance: Utterance, times: Sequence[tuple[float, float]]) -> list[Mark]:
-    return [
-        Mark("word", word.text, times[word.start][0], times[word.end - 1][1])
-        for word in utterance.words
-        if word.start < word.end and times[word.start][0] < times[word.end - 1][1]
-    ]
-
-
-def _phoneme_marks(phonemes: Sequence[str], times: Sequence[tuple[float, float]]) -> list[Mark]:
-    """A mark for each sound: stress belongs to what follows it, length to what it follows."""
-    marks: list[Mark] = []
-    stress, start = "", 0.0
-    for phoneme, (begin, end) in zip(phonemes, times, strict=True):
-        if begin == end:
-            continue
-        if phoneme in _STRESS:
-            start = start if stress else begin
-            stress += phoneme
-        elif marks and marks[-1].end == begin and _belongs_to_previous(phoneme):
-            last = marks.pop()
-            marks.append(Mark("phoneme", last.text + phoneme, last.start, end))
-        elif unicodedata.category(phoneme)[0] in "LN":
-            marks.append(Mark("phoneme", stress + phoneme, start if stress else begin, end))
-            stress = ""
-        else:
-            stress = ""
-    return marks
-
-
-def _belongs_to_previous(phoneme: str) -> bool:
-    return phoneme in _LENGTH or unicodedata.category(phoneme) == "Mn"
-
-
-def _fade(samples: Array, length: int) -> Array:
-    """Fade the first and last ``length`` of ``[samples]`` linearly."""
-    length = min(length, len(samples) // 2)
-    if length > 0:
-        ramp = np.linspace(0.0, 1.0, length, endpoint=False, dtype=np.float32)
-        samples = samples.copy()
-        samples[:length] *= ramp
-        samples[-length:] *= ramp[::-1]
-    return samples
 
 
 def _scale(name: str, value: float) -> float:

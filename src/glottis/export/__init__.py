@@ -106,6 +106,10 @@ def export_voice(
             raise InputError(f"{run} speaks by itself: leave --vocoder out")
         return _export_parameters(acoustic, facts, out, weights, name, license)
     decoder = None
+    if hasattr(acoustic, "export_steps"):
+        from glottis.export.steps import export_steps
+
+        return export_steps(run, acoustic, facts, vocoder, out, weights, name, license)
     _must_have_graph(run, acoustic, facts)
     if getattr(acoustic, "end_to_end", False):
         if vocoder is not None:
@@ -115,11 +119,7 @@ def export_voice(
     else:
         decoder, decoder_facts = load_run(vocoder)
         _must_have_graph(vocoder, decoder, decoder_facts)
-        if facts["mel"] != decoder_facts["mel"]:
-            raise InputError(
-                f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel "
-                f"settings {decoder_facts['mel']}, {run} with {facts['mel']}"
-            )
+        _must_fit(run, facts, vocoder, decoder_facts)
         if _told_pitch(decoder) and not getattr(acoustic.config, "pitch", False):
             raise InputError(
                 f"the vocoder does not fit the acoustic model: {vocoder} is told the pitch "
@@ -149,6 +149,19 @@ def export_voice(
 
 def _told_pitch(vocoder: nn.Module) -> bool:
     return cast(Any, vocoder).batches == "windows_with_pitch"
+
+
+def _must_fit(
+    run: Path, facts: dict[str, Any], vocoder: Path, decoder_facts: dict[str, Any]
+) -> None:
+    ours, theirs = facts["mel"], decoder_facts["mel"]
+    if ours != theirs:
+        differing = [key for key in ours if ours[key] != theirs.get(key)]
+        raise InputError(
+            f"the vocoder does not fit the acoustic model: {vocoder} was trained with mel settings "
+            f"{ {key: theirs.get(key) for key in differing} }, {run} with "
+            f"{ {key: ours[key] for key in differing} }"
+        )
 
 
 def _must_have_graph(run: Path, model: nn.Module, facts: dict[str, Any]) -> None:
@@ -398,6 +411,7 @@ def _write_graph(
     metadata: dict[str, str],
     example: dict[str, np.ndarray],
     axes: dict[str, dict[int, str]],
+    unspoken: bool = True,
 ) -> None:
     import onnx
     import torch
@@ -418,10 +432,16 @@ def _write_graph(
         )
     model = simplified(onnx.load(str(path)))
     stored = _store(model, weights)
-    metadata = {**metadata, UNSPOKEN: _unspoken(graph, stored)}
+    if unspoken:
+        metadata = {**metadata, UNSPOKEN: _unspoken(graph, stored)}
     graph.load_state_dict(
         {key: torch.from_numpy(value.copy()) for key, value in stored.items()}, strict=False
     )
+    used = {node.name for node in model.graph.input}
+    for name, given in example.items():
+        if name not in used:  # part of the signature all the same
+            kind = onnx.helper.np_dtype_to_tensor_dtype(given.dtype)
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, given.shape))
     for key, default in DEFAULTS.items():
         if key in example:
             tensor = onnx.numpy_helper.from_array(np.array([default], np.int64), key)
