@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glottis.errors import InputError
 from glottis.evaluation.extras import require
@@ -35,7 +35,8 @@ def copies(run: Path, cuts: Sequence[MonoCut]) -> Iterator[Spoken]:
     from glottis.corpus import load_audio, load_mel, load_pitch
     from glottis.export import load_run
 
-    model, facts = load_run(run)
+    loaded, facts = load_run(run)
+    model: Any = loaded
     if not model.batches.startswith("windows"):
         raise InputError(
             f"{run} holds {facts['model']}, which is no vocoder; export it with one and evaluate "

@@ -20,6 +20,7 @@ from glottis.export import (
     _metadata,
     _must_fit,
     _open,
+    _spoken,
     _write_graph,
     load_run,
 )
@@ -74,9 +75,10 @@ def export_steps(
     vocoder, vocoder_facts = _step_vocoder(run, facts, vocoder_run)
     trained: Any = copy.deepcopy(acoustic).eval().requires_grad_(False)
     config, parts = trained.config, trained.export_steps()
+    spoken = _spoken(facts, acoustic)
     several = len(facts["speakers"]) > 1
     symbols, made = 24, []
-    example = _example(several, 2 * symbols, seeded=False)
+    example = _example(2 * symbols, several=several, seeded=False)
     # Of text that varies; a step is also tried with random states.
     rng = np.random.default_rng(0)
     with torch.no_grad():
@@ -113,7 +115,7 @@ def export_steps(
         for key, values, axes in graphs:
             file = path if key == "text" else path.with_name(f"{path.stem}-{key}.onnx")
             try:
-                metadata = _metadata(facts) if key == "text" else {}
+                metadata = _metadata(facts, spoken) if key == "text" else {}
                 _write_graph(parts[key], file, weights, metadata, values, axes, unspoken=False)
                 _must_equal(parts[key], file, values)
                 made.append(file.read_bytes())
@@ -128,7 +130,7 @@ def export_steps(
                 speakers = decoder.speaker_bias(torch.arange(len(vocoder_facts["speakers"])))
         data = pack(made[1], made[2], sampler_weights, speakers)
         steps_path.write_bytes(data)
-        description = _description(facts, name or out.stem, license, 0.0, out)
+        description = _description(facts, spoken, name or out.stem, license, 0.0, out)
         description["glottis"]["steps"] = {
             "reduction": config.reduction,
             "bound": [50.0, config.frames_per_symbol],

@@ -83,8 +83,8 @@ class Vocos(nn.Module):
             self.batches = "windows_with_pitch"
             # Added to the log-mels, so that a network that learnt without it goes on from there.
             self.pitch = nn.Conv1d(PITCH_BELLS + 1, config.mel.mels, 1)
-            nn.init.zeros_(self.pitch.weight)
-            nn.init.zeros_(self.pitch.bias)
+            for parameter in self.pitch.parameters():
+                nn.init.zeros_(parameter)
         self.log_mel = LogMel(config.mel)
         self.spectral_loss = SpectralLoss()
         self.discriminators = Discriminators(
