@@ -226,6 +226,7 @@ LEXIS = Lexis(
     plus="plus",
     to="tot",
     by="bij",
+    times="keer",
     percent="procent",
     per_mille="promille",
     clock="uur",

@@ -272,6 +272,7 @@ LEXIS = Lexis(
     plus="plus",
     to="bis",
     by="mal",
+    times="mal",
     percent="Prozent",
     per_mille="Promille",
     clock="Uhr",

@@ -26,7 +26,8 @@ class Lexis:
         before_number: abbreviations that are read only before a number.
         signs: what single signs are called.
         year: a year in words.
-        comma, minus, plus, to, by, percent, per_mille, clock, seconds, dot, at, slash: words.
+        comma, minus, plus, to, by, times, percent, per_mille, clock, seconds, dot, at, slash:
+            words.
         date: day, name of the month, year or None, and the text before, to words.
         decade: a number in words to the years that begin with it.
         fraction: numerator and denominator to words, None for one that has no name.
@@ -55,6 +56,7 @@ class Lexis:
     plus: str
     to: str
     by: str
+    times: str
     percent: str
     per_mille: str
     clock: str

@@ -384,6 +384,15 @@ def _to(m: re.Match[str], scene: Scene) -> Spoken:
     return scene.lexis.to
 
 
+def _times(m: re.Match[str], scene: Scene) -> Spoken:
+    return scene.lexis.times
+
+
+def _initial(m: re.Match[str], scene: Scene) -> Spoken:
+    """ "A. Merkel", "J. S. Bach"; not "Vitamin C. Das"."""
+    return None if starts_sentence(scene.text, m.end()) else m[0][0]
+
+
 def _by(m: re.Match[str], scene: Scene) -> Spoken:
     return scene.lexis.by
 
@@ -438,7 +447,8 @@ def _rules(lexis: Lexis, language: str) -> list[Rule]:
     return [
         # A sign between two numbers, the letter x among them, so before any word.
         ("a+", r"(?<=[0-9] )[x×*](?= [0-9])|(?<=[0-9])[x×](?=[0-9])", _by),
-        ("0", r"(?<![\w.,])[0-9]{1,9}(?=x[0-9])", _number),
+        ("0", r"(?<![\w.,])[0-9]{1,9}(?=x(?:[0-9]|(?![^\W_])))", _number),
+        ("a", r"(?<=[0-9])x(?![^\W_])|(?<=[0-9] )x(?=\s)", _times),
         # Most words: lower case with nothing special behind. Early because it is fast.
         ("a", r"[a-zß-öø-ÿ]+(?=[ ,;\n]|$)", _word),
         ("a", r"(?:https?://|ftp://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]'*]", _address),
@@ -500,7 +510,7 @@ def _rules(lexis: Lexis, language: str) -> list[Rule]:
             r"(?<![\w./,])(?P<top>[0-9]{1,2})/(?P<bottom>[0-9]{1,3})(?![\w/]|[.,][0-9])",
             _fraction,
         ),
-        ("0", r"(?<![\w.,])[0-9]{1,4}(?:\.[0-9]{1,4}){2,}(?![\w.])", _dotted_number),
+        ("0", r"(?<![\w.,])[0-9]{1,4}(?:\.[0-9]{1,4})+(?!\w|[.,][0-9])", _dotted_number),
         (
             "0+",
             rf"(?<![\w.,])(?P<n>{_DECIMAL})\s?[-–]\s?(?P<to>{_DECIMAL})(?![\w-]|[.,][0-9])",
@@ -509,6 +519,7 @@ def _rules(lexis: Lexis, language: str) -> list[Rule]:
         ("0", r"(?<![\w:.,])(?P<a>[0-9]{1,3}):(?P<b>[0-9]{1,3})(?![\w:])", _score),
         ("0+", rf"(?<![{_LETTER}]){_N}{_END}", _number),
         # Names
+        ("a", r"(?<![\w.'-])[A-ZÄÖÜ]\.(?=\s?[A-ZÄÖÜ][\w.])", _initial),
         (
             "a",
             r"(?<![\w'.-])(?P<roman>[IVXLCDM]{1,15})(?P<end>\.(?![\w])|)(?![\w'-])"
