@@ -13,8 +13,8 @@ that the target was learnt from:
   recordings; the share of held-out utterances that the target's explains better, and by how many
   nats a frame.
 
-With ``--voice``, one that speaks as both speakers, also mel-cepstral distortion after time warping:
-the voice says the same sentences as both, and what it says as the one is converted to the other.
+And mel-cepstral distortion after time warping, for held-out sentences that both speakers say; with
+``--voice``, one that speaks as both, also for sentences that it says as the one and the other.
 Between the vocoder's mel-cepstra, as is usual, so that what the vocoder itself changes is left out.
 Before and after conversion, always.
 """
@@ -35,6 +35,7 @@ from glottis.audio.vocoder import Parameters, analyse
 from glottis.audio.warping import warp
 from glottis.conversion import conversion_file
 from glottis.corpus import Prepared, load_audio
+from glottis.corpus.prepare import normalised_words
 from glottis.evaluation.distance import mel_cepstral_distortion, mel_cepstrum
 from glottis.models.voice_conversion import Conversion
 
@@ -140,6 +141,8 @@ def main() -> None:
                 f"{cents:+.0f} cents, heard as {target} {100 * share:.0f}% ({nats:+.2f} nats)",
                 flush=True,
             )
+        if rows := shared(conversion, corpus, source, target, given.limit):
+            print(f"{source} to {target}, held-out sentences of both: {told(rows)}", flush=True)
         if given.voice:
             print(f"{source} to {target}, {synthesised(conversion, given, source, target)}")
 
@@ -171,8 +174,30 @@ def synthesised(conversion: Conversion, given: argparse.Namespace, source: str, 
         )
         made = conversion.parameters(one, source, target)
         rows.append([distortion(each, other) for each in (one, made)])
+    return f"sentences said as both: {told(rows)}"
+
+
+def told(rows: list[list[float]]) -> str:
+    """Distortions before and after, in words."""
     before, after = np.mean(rows, axis=0)
-    return f"{len(rows)} sentences said as both: MCD {before:.2f} dB before, {after:.2f} dB after"
+    return f"MCD {before:.2f} dB before, {after:.2f} dB after ({len(rows)} sentences)"
+
+
+def shared(
+    conversion: Conversion, corpus: Prepared, source: str, target: str, limit: int
+) -> list[list[float]]:
+    """Distortion before and after for each held-out sentence that both say."""
+    said: dict[str, dict[str, Array]] = {source: {}, target: {}}
+    for cut in corpus.cuts("test"):
+        one = cut.supervisions[0]
+        if one.speaker in said:
+            said[one.speaker].setdefault(normalised_words(one.text), load_audio(cut))
+    rows = []
+    for words in sorted(set(said[source]) & set(said[target]))[:limit]:
+        one, other = (analyse(said[name][words], conversion.vocoder) for name in said)
+        made = conversion.parameters(one, source, target)
+        rows.append([distortion(each, other) for each in (one, made)])
+    return rows
 
 
 if __name__ == "__main__":

@@ -73,14 +73,14 @@ class Config:
     frame_stride: int = 2
     duration_channels: int = 128
     duration_loss: DurationLoss = "gamma"
-    criterion: Criterion = "trajectory"
+    criterion: Criterion = "mge"
     frame_steps: int = 0
     alignment_steps: int = 0
     order: int = 39
     low: float = 65.0
     high: float = 600.0
     spread: float = 1.0
-    postfilter: float = 0.0
+    postfilter: float = 0.2
     mel: MelConfig = field(default_factory=MelConfig)
 
     def __post_init__(self) -> None:
