@@ -402,8 +402,8 @@ class WaveNet(nn.Module):
         low, high = math.log(self.config.mel.floor) - 5.0, 10.0
         if bool(((mel < low) | (mel > high)).any()):
             raise InputError(
-                f"log-mels run from {mel.min().item():.3g} to {mel.max().item():.3g}, and those of "
-                f"glottis from {low + 5:.3g}, the logarithm of the floor, to a few: these were made "
+                f"log-mels run from {mel.min().item():.3g} to {mel.max().item():.3g}, those of "
+                f"glottis from {low + 5:.3g}, the log of the floor, to a few: these were made "
                 "with another scale (decibels, or no logarithm)"
             )
         sizes = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
