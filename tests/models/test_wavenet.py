@@ -181,6 +181,9 @@ def test_bad_input_is_named() -> None:
     broken[0, 2, 7] = math.nan
     with pytest.raises(InputError, match="frame 7"):
         model.synthesize(broken)
+    for factor in (20 / math.log(10), -4.0):  # decibels; no logarithm
+        with pytest.raises(InputError, match="another scale"):
+            model.synthesize(mel * factor)
     with pytest.raises(InputError, match="no frames"):
         model.synthesize(mel[..., :0])
     with pytest.raises(InputError, match=r"\[4, frames\]"):

@@ -392,8 +392,16 @@ class WaveNet(nn.Module):
                 cross-faded; see :func:`glottis.kernels.wavenet.in_segments`.
 
         Raises:
-            InputError: log-mels with NaN, without frames or of another number of channels.
+            InputError: log-mels with NaN, without frames, of another number of channels, or of
+                another range than natural logarithms of magnitudes have.
         """
+        low, high = math.log(self.config.mel.floor) - 5.0, 10.0
+        if bool(((mel < low) | (mel > high)).any()):
+            raise InputError(
+                f"log-mels run from {mel.min().item():.3g} to {mel.max().item():.3g}, those of "
+                f"glottis from {low + 5:.3g}, the log of the floor, to a few: these were made "
+                "with another scale (decibels, or no logarithm)"
+            )
         sizes = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
         mels = [each[:, :size].float().cpu().numpy() for each, size in zip(mel, sizes, strict=True)]
         sampler, bias = self.sampler(precision, threads, kind), self.speaker_bias(speaker)
