@@ -281,8 +281,14 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
 def test_control_c_ends_with_130_and_leaves_nothing(tmp_path):
     text = "Some words, and more words than that. " * 20_000
     command = [sys.executable, "-m", "glottis.cli", "speak", "-", *VOICE, "-o", "a.wav"]
+    # A shell's background jobs ignore the signal, and so would what they start.
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     process.stdin.write(text)
     process.stdin.close()

@@ -135,7 +135,7 @@ def test_bad_stages_are_named(recipe: Path, data: Path, tmp_path: Path) -> None:
         train(str(recipe), [data], ["only=vocoder"], tmp_path / "run")
     with pytest.raises(InputError, match="--data"):
         train(str(recipe), [], [], tmp_path / "run")
-    with pytest.raises(InputError, match="several stages"):
+    with pytest.raises(InputError, match="no single network"):
         read_recipe(str(recipe))
     with pytest.raises(InputError, match="max_stepz"):
         train(str(recipe), [data], ["features.max_stepz=3"], tmp_path / "run")

@@ -170,7 +170,7 @@ def test_failures_are_told_by_their_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loaded = Voice.load(voice)
-    whole = "".join(loaded._front_end.analyse(SENTENCE).phonemes)
+    whole = "".join(loaded._front_ends["en-us"].analyse(SENTENCE).phonemes)
     first = 1 + whole.index(phonemes)  # after the symbol that begins; pads are not read
     failure = Failure("repeats", first, first + len(phonemes) - 1)
     monkeypatch.setattr(stepwise, "find_failures", lambda attention, stopped: [failure])
