@@ -73,6 +73,9 @@ def test_the_default_is_the_shipped_voice_else_an_installed_one(home, monkeypatc
     assert Voice.load().path == home / "first" / "a.onnx"
     fake_voice.copy(fake_voice.FAKE, shipped, "z")
     assert Voice.load().path == shipped / "z.onnx"
+    for name in ("y-light", "y"):
+        fake_voice.copy(fake_voice.FAKE, shipped, name)
+        assert Voice.load().path == shipped / f"{name}.onnx"
 
 
 def test_shipped_voices_are_complete():

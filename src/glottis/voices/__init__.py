@@ -49,7 +49,7 @@ def installed() -> list[VoiceInfo]:
     """The voices that can be named, each once, sorted by folder and then by name."""
     found: dict[str, VoiceInfo] = {}
     for folder in folders():
-        for path in sorted(folder.glob("*.onnx")) if folder.is_dir() else []:
+        for path in _graphs(folder):
             found.setdefault(path.stem, describe(path))
     return list(found.values())
 
@@ -116,8 +116,13 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
     )
 
 
+def _graphs(folder: Path) -> list[Path]:
+    """By name: as files, ``english-light.onnx`` would come before ``english.onnx``."""
+    return sorted(folder.glob("*.onnx"), key=lambda path: path.stem) if folder.is_dir() else []
+
+
 def _default() -> Path:
-    shipped = sorted(Path(__file__).parent.glob("*.onnx"))
+    shipped = _graphs(Path(__file__).parent)
     if shipped:
         return shipped[0]
     others = installed()
