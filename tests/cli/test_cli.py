@@ -278,7 +278,8 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     assert said.splitlines() == ["raw PCM: s16le, mono, 22050 Hz"]
 
 
-def test_control_c_ends_with_130_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_and_leaves_nothing(tmp_path, number, status):
     text = "Some words, and more words than that. " * 20_000
     command = [sys.executable, "-m", "glottis.cli", "speak", "-", *VOICE, "-o", "a.wav"]
     # A shell's background jobs ignore the signal, and so would what they start.
@@ -295,9 +296,9 @@ def test_control_c_ends_with_130_and_leaves_nothing(tmp_path):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".a-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.stderr.read()
-    assert process.wait(30) == 130
+    assert process.wait(30) == status
     assert "Traceback" not in said
     assert not list(tmp_path.iterdir())
 
