@@ -216,8 +216,8 @@ def test_windows_decode_as_the_whole_does_inside_the_reach_of_the_edges() -> Non
         model = _model(**changes)
         latent, speaker = torch.randn(1, 8, 60), model._speaker(torch.tensor([2]))
         with torch.no_grad():
-            whole = model.decoder(latent, speaker)
-            part = model.decoder(latent[..., 10:50], speaker)
+            whole = model.decode(latent, speaker)
+            part = model.decode(latent[..., 10:50], speaker)
         inside = slice(reach * MEL.hop, (40 - reach) * MEL.hop)
         wanted = whole[:, 10 * MEL.hop : 50 * MEL.hop]
         torch.testing.assert_close(part[:, inside], wanted[:, inside], atol=1e-5, rtol=1e-4)
@@ -272,7 +272,7 @@ def test_conversion_to_the_same_speaker_is_reconstruction(changes: dict) -> None
         speaker = model._speaker(batch.speaker)
         generator = torch.Generator().manual_seed(4)
         latent = model.explain(batch, generator=generator).latent
-        copy = model.decoder(latent, speaker) * mask_from_lengths(lengths).squeeze(1)
+        copy = model.decode(latent, speaker) * mask_from_lengths(lengths).squeeze(1)
     torch.testing.assert_close(converted(batch.speaker), copy, atol=1e-4, rtol=1e-4)
     other = converted((batch.speaker + 1) % 3)
     assert other.shape == copy.shape
@@ -312,7 +312,7 @@ def test_synthesis_lays_the_prior_out_along_given_durations() -> None:
         prior = model._prior(batch.text, batch.text_lengths, batch.speaker, None)
         mask = torch.ones(1, 1, 16, dtype=torch.bool)
         latent = model.flow.inverse(expand(prior.mean, given), mask, speaker)
-        wanted = model.decoder(latent, speaker)
+        wanted = model.decode(latent, speaker)
     assert lengths.tolist() == [16 * MEL.hop]
     torch.testing.assert_close(samples, wanted)
 

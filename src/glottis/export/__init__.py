@@ -319,39 +319,11 @@ PARAMETER_AXES = {
 def conversion_graph(model: nn.Module) -> nn.Module:
     """Magnitudes of one speaker to audio of another, in operations that ONNX has.
 
-    The module takes ``spectrogram`` float32 ``[1, bins, frames]`` as
-    :func:`glottis.audio.mel.magnitude_spectrogram` makes it, ``source`` and ``target`` int64
-    ``[1]``, ``scale`` float32 ``[1]`` (the temperature) and ``seed`` int64 ``[1]``, and gives
-    samples ``[1, samples]`` in [-1, 1]. The model given is copied, not changed.
+    See :class:`glottis.models.vits.graphs.ConversionGraph`. The model given is copied, not changed.
     """
-    import torch
-    from torch import nn
-
-    from glottis.blocks.noise import normal_from_seed
-
-    class Graph(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = copy.deepcopy(model)
-            self.model.export_graph()  # type: ignore[operator]  # Turns to ONNX's operations.
-            _to_plain_weights(self)
-
-        def forward(
-            self, spectrogram: Tensor, source: Tensor, target: Tensor, scale: Tensor, seed: Tensor
-        ) -> Tensor:
-            own: Any = self.model
-            before, after = own.speakers(source)[:, :, None], own.speakers(target)[:, :, None]
-            mask = torch.ones_like(spectrogram[:, :1], dtype=torch.bool)
-            # Made with the floor of log-mels; the model may have learnt with another.
-            floor = own.config.power_floor - 1e-9
-            spectrogram = torch.sqrt(spectrogram.square() + floor)
-            mean, log_scale = own.posterior(spectrogram, mask, before).chunk(2, dim=1)
-            noise = normal_from_seed(seed, spectrogram.shape[2], own.config.latent) * scale
-            flowed, _ = own.flow.call_and_ladj(mean + noise * log_scale.exp(), mask, before)
-            samples = own.decoder(own.flow.inverse(flowed, mask, after), after)
-            return torch.clamp(samples, -1.0, 1.0)
-
-    return Graph()
+    graph: nn.Module = copy.deepcopy(model).export_conversion()  # type: ignore[operator]
+    _to_plain_weights(graph)
+    return graph
 
 
 def _to_plain_weights(module: nn.Module) -> None:
@@ -377,18 +349,26 @@ def _write_conversion(model: nn.Module, out: Path, weights: Storage, facts: dict
     graph = conversion_graph(model)
     metadata = {key: str(mel[key]) for key in ("sample_rate", "fft_size", "hop")}
 
+    told = cast(Any, model).config.pitch
+
     def example(frames: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(frames)
-        return {
+        values = {
             "spectrogram": rng.exponential(1.0, (1, mel["fft_size"] // 2 + 1, frames)).astype("f4"),
             "source": np.array([0]),
             "target": np.array([1]),
             "scale": np.array([0.5], np.float32),
             "seed": np.array([7]),
         }
+        if told:
+            pitch = rng.uniform(80.0, 300.0, (1, frames)) * (rng.random((1, frames)) < 0.7)
+            values["pitch"] = pitch.astype(np.float32)
+        return values
 
     with replacing(out.with_name(out.name + ".conversion")) as path:
         axes = {"spectrogram": {2: "frames"}, "output": {1: "samples"}}
+        if told:
+            axes["pitch"] = {1: "frames"}
         _write_graph(graph, path, weights, metadata, example(24), axes)
         session = _open(path)
         for frames in (9, 90):
