@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.audio.products import product
 from glottis.errors import InputError
 
 Float = NDArray[np.float64]
@@ -75,7 +76,7 @@ def mel_cepstrum(power: Float, order: int, alpha: float) -> Float:
 def envelope(cepstrum: Float, alpha: float, fft_size: int) -> Float:
     """``[frames, order + 1]`` -> power density ``[frames, fft_size // 2 + 1]``."""
     basis = response_matrix(cepstrum.shape[1] - 1, alpha, fft_size).real
-    return np.asarray(np.exp(2.0 * cepstrum @ basis.T))
+    return np.asarray(np.exp(2.0 * product(cepstrum, basis.T)))
 
 
 def postfiltered(cepstrum: Float, strength: float, alpha: float, fft_size: int) -> Float:

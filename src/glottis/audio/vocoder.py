@@ -22,6 +22,7 @@ from glottis.audio.aperiodicity import band_aperiodicity, band_centres
 from glottis.audio.envelope import fft_size_for, spectral_envelope
 from glottis.audio.mel_cepstrum import alpha_for, mel_cepstrum, response_matrix
 from glottis.audio.pitch import f0
+from glottis.audio.products import product
 from glottis.errors import InputError
 
 Array = NDArray[np.float32]
@@ -29,6 +30,7 @@ Float = NDArray[np.float64]
 
 _NOISE_BLOCK = 4096
 _BLOCK = 64  # frames at a time, so that everything stays in the cache
+_AT_A_PULSE = 1e-9  # periods
 _NEPERS = np.float32(np.log(10) / 10)  # of power, in a dB
 
 
@@ -191,6 +193,8 @@ class _Synthesizer:
         response = response_matrix(config.order, alpha, config.fft_size).T
         self.real = response.real.astype(np.float32)
         self.imaginary = response.imag.astype(np.float32)
+        turns = np.arange(config.fft_size // 2 + 1) * self.lead / config.fft_size
+        self.delay = (-2 * np.pi * (turns % 1.0)).astype(np.float32)  # by ``lead`` samples
         self.weights = band_weights(config.sample_rate, config.fft_size).astype(np.float32)
         self.rows: Parameters | None = None  # from the last finished frame on
         self.held = UNHEARD_HZ
@@ -225,13 +229,13 @@ class _Synthesizer:
         hop, size = self.config.hop, self.config.fft_size
         pitch = filled(self.rows.pitch, self.held)[: count + 1]
         tone, self.phase = harmonics(pitch, hop, self.config.sample_rate, self.phase)
-        source: Array = np.concatenate([self.gap, tone.astype(np.float32)])
+        source: Array = np.concatenate([self.gap, tone])
         noise = _noise(self.seed, self.done * hop, (count + 1) * hop)
         rows = _slice(self.rows, 0, count)
-        filtered = self._filtered(source.reshape(-1, hop), noise.reshape(-1, hop), rows)
         sums = np.concatenate([self.sums, np.zeros(count * hop, np.float32)])
-        for row, response in enumerate(filtered):
-            sums[row * hop : row * hop + size] += response
+        responses = self._filtered(source.reshape(-1, hop), noise.reshape(-1, hop), rows)
+        for begin, response in zip(range(0, count * hop, hop), responses, strict=True):
+            sums[begin : begin + size] += response
         begin = (self.done - 1) * hop + hop // 2 - hop - self.lead  # of sums, in samples
         self.held, self.gap = float(pitch[count - 1]), source[-hop:]
         self.rows = _slice(self.rows, count, None)
@@ -241,10 +245,9 @@ class _Synthesizer:
         self.given += len(made)
         return made
 
-    def _filtered(self, tone: Array, noise: Array, rows: Parameters) -> Array:
-        """``[frames + 1, hop]`` each -> the frames' responses ``[frames, fft_size]``."""
+    def _filtered(self, tone: Array, noise: Array, rows: Parameters) -> Iterator[Array]:
+        """``[frames + 1, hop]`` each -> the frames' responses, ``[fft_size]`` each."""
         size, frames, long = self.config.fft_size, len(rows.pitch), self.window.shape[0]
-        made = np.empty((frames, size), np.float32)
         cuts = np.zeros((2, _BLOCK, size), np.float32)
         response = np.empty((_BLOCK, size // 2 + 1), np.complex64)
         for start in range(0, frames, _BLOCK):
@@ -255,20 +258,20 @@ class _Synthesizer:
                 np.multiply(halves[:-1], self.window[: long // 2], out=cut[:count, : long // 2])
                 np.multiply(halves[1:], self.window[long // 2 :], out=cut[:count, long // 2 : long])
             # numpy falls back to long double where nothing is to be scaled: seven times as slow.
-            spectrum = np.fft.rfft(cuts[:, :count], axis=2, norm="forward")
-            noisy = np.exp((rows.aperiodicity[:, block].T @ self.weights) * (0.5 * _NEPERS))
+            mixed, noisy_part = np.fft.rfft(cuts[:, :count], axis=2, norm="forward")
+            noisy = np.exp(product(rows.aperiodicity[:, block].T, self.weights) * (0.5 * _NEPERS))
             np.minimum(noisy, np.float32(1), out=noisy)
             noisy[rows.pitch[block] == 0] = 1.0
-            mixed = np.sqrt(1 - noisy**2) * spectrum[0]
-            mixed += noisy * spectrum[1]
-            level = np.exp(rows.cepstrum[:, block].T @ self.real) * np.float32(size)
-            turn = rows.cepstrum[:, block].T @ self.imaginary
+            mixed *= np.sqrt(1 - noisy**2)
+            noisy_part *= noisy
+            mixed += noisy_part
+            level = np.exp(product(rows.cepstrum[:, block].T, self.real)) * np.float32(size)
+            turn = product(rows.cepstrum[:, block].T, self.imaginary) + self.delay
             filtering = response[:count]
             np.multiply(level, np.cos(turn), out=filtering.real)
             np.multiply(level, np.sin(turn), out=filtering.imag)
             mixed *= filtering
-            made[block] = np.fft.irfft(mixed, size, axis=1)
-        return np.concatenate([made[:, -self.lead :], made[:, : -self.lead]], axis=1)
+            yield from np.fft.irfft(mixed, size, axis=1)
 
 
 UNHEARD_HZ = 100.0
@@ -302,7 +305,7 @@ def filled(pitch: Array, held: float = UNHEARD_HZ) -> Float:
     return np.where(place >= 0, known[place], held)
 
 
-def harmonics(pitch: Float, hop: int, sample_rate: int, phase: float) -> tuple[Float, float]:
+def harmonics(pitch: Float, hop: int, sample_rate: int, phase: float) -> tuple[Array, float]:
     """All harmonics below half the rate, cosines of equal power density 1.
 
     ``pitch`` ``[frames + 1]`` in Hz at frames ``hop`` apart, above zero and at most a quarter of
@@ -313,17 +316,30 @@ def harmonics(pitch: Float, hop: int, sample_rate: int, phase: float) -> tuple[F
     """
     steps = np.arange(hop) / hop
     logs = np.log(pitch)
-    hertz = np.exp(logs[:-1, None] + np.diff(logs)[:, None] * steps).reshape(-1)
-    advance = np.concatenate([[phase], hertz / sample_rate]).cumsum()
-    angle = 2 * np.pi * (advance[:-1] % 1.0)
-    room = 0.5 * sample_rate / hertz
-    whole = np.floor(room) - 1
-    below = 2 * np.sin(0.5 * angle)
-    near = np.abs(below) < 1e-6
-    kernel = np.sin((whole + 0.5) * angle) / np.where(near, 1.0, below)
-    kernel = np.where(near, whole + 0.5, kernel) - 0.5
-    kernel += (room - whole - 1) * np.cos((whole + 1) * angle)
-    return 2 * np.sqrt(hertz / sample_rate) * kernel, float(advance[-1] % 1.0)
+    made = np.empty((len(pitch) - 1, hop), np.float32)
+    for start in range(0, len(made), _BLOCK):
+        # Phases in double precision, reduced to one turn before their sines are taken in single.
+        rows = logs[start : start + _BLOCK + 1]
+        hertz = np.exp(rows[:-1, None] + np.diff(rows)[:, None] * steps).reshape(-1)
+        after = phase + (hertz / sample_rate).cumsum()
+        turn = np.concatenate([[phase], after[:-1]])
+        turn -= np.rint(turn)
+        phase = float(after[-1] % 1.0)
+        # Both kernels have limits where the pulses are.
+        turn[np.abs(turn) < _AT_A_PULSE] = _AT_A_PULSE
+        room = (0.5 * sample_rate / hertz).astype(np.float32)
+        whole = np.floor(room)
+        share, between = room - whole, whole - np.float32(0.5)
+        many = between * turn
+        many -= np.rint(many)
+        angle, half = (2 * np.pi * many).astype(np.float32), (np.pi * turn).astype(np.float32)
+        sine, cosine = np.sin(angle), np.cos(angle)
+        half_sine = np.sin(half)
+        kernel = sine / (2 * half_sine) - np.float32(0.5)
+        kernel += share * (cosine * np.cos(half) - sine * half_sine)
+        kernel *= np.sqrt((hertz * (4 / sample_rate)).astype(np.float32))
+        made[start : start + _BLOCK] = kernel.reshape(-1, hop)
+    return made.reshape(-1), phase
 
 
 def _noise(seed: int, start: int, count: int) -> Array:

@@ -120,15 +120,15 @@ class TrajectoryStream:
             pull = weight * apart
             for i in range(-left, right + 1):
                 one = coefficients[i + left]
-                used = first + np.arange(count) + i
-                inside = used >= 0
                 if not one:
                     continue
-                self.right[used[inside]] += one * pull[inside]
+                before = max(0, -(first + i))  # rows that no longer take anything
+                used = slice(first + i + before, max(0, first + i + count))
+                self.right[used] += one * pull[before:]
                 for j in range(-left, i + 1):
                     other = one * coefficients[j + left]
                     if other:
-                        self.rows[used[inside], i - j] += other * weight[inside]
+                        self.rows[used, i - j] += other * weight[before:]
         self.seen += count
 
     def _whole(self) -> Float:
