@@ -86,10 +86,10 @@ class Vocos(SpectralDecoder):
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss of :meth:`steps` trains."""
-        return {
-            "generator": [*self.stack.parameters(), *self.head.parameters()],
-            "discriminator": list(self.discriminators.parameters()),
-        }
+        judges = list(self.discriminators.parameters())
+        ours = {id(parameter) for parameter in judges}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in ours]
+        return {"generator": rest, "discriminator": judges}
 
     def steps(
         self, batch: WindowBatch, step: int

@@ -155,10 +155,10 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     model = network(build(config_class, values, f"{recipe.model} network"))
-    if config.initialize:
-        load_weights(model, Path(config.initialize))
     _describe(folder, recipe, corpus, model.config)
     log_to(folder / "train.log")
+    if config.initialize:
+        load_weights(model, Path(config.initialize))
 
     task = Task(model, config)
     durations = read_durations(Path(config.durations)) if config.durations else None
