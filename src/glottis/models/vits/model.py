@@ -241,8 +241,9 @@ class VITS(nn.Module):
                 fake = judges(fake_audio)
             logs["adversarial"] = generator_loss(fake, "sum")
             logs["features"] = feature_matching_loss(real, fake, "sum")
-            loss = loss + config.adversarial_weight * logs["adversarial"]
-            loss = loss + config.feature_weight * logs["features"]
+            # Of all discriminators in the mean over steps, however few judge in one.
+            loss = loss + config.turns * config.adversarial_weight * logs["adversarial"]
+            loss = loss + config.turns * config.feature_weight * logs["features"]
         yield "generator", loss, logs
 
     @torch.no_grad()
