@@ -101,6 +101,10 @@ def trajectory(
     kind = form_for(precision, "mlpg", kind)
     if kind == "torch":
         return _solve(mean, precision, windows, weighted).contiguous()
+    if kind == "triton":
+        from glottis.kernels import trajectory_triton
+
+        return trajectory_triton.solve(mean.detach(), precision.detach(), windows, weighted)
     arrays = mean.detach().cpu().numpy(), precision.detach().cpu().numpy()
     if kind == "numba":
         from glottis.kernels import trajectory_numba
