@@ -1,10 +1,10 @@
 """Trajectories on a GPU, by Triton: one program for a tile of dimensions of an item.
 
-``R = L D L'`` with ``L`` unit lower triangular of the band's width, frame after frame, as in the form
-for the CPU: a lane is a dimension, and every system is its own, so lanes never wait for each other
-but to read what an earlier frame wrote. Arithmetic is in float64 whatever comes in. A program is
-compiled for the windows' shape and leaves out what a zero coefficient would multiply. Derivatives
-need no program of their own: the adjoint is the same solve (:mod:`.trajectory_torch`).
+``R = L D L'`` with ``L`` unit lower triangular of the band's width, frame after frame, as on the
+CPU. A lane is a dimension and each has a system of its own, so lanes need nothing of each other.
+Arithmetic is in float64 whatever comes in. A program is compiled for the windows' shape and leaves
+out what a zero coefficient would multiply. Derivatives need no program of their own: the adjoint is
+the same solve (:mod:`.trajectory_torch`).
 Triton's interpreter runs the same code on a CPU when ``TRITON_INTERPRET=1`` is set before the first
 import. So far the tests have run it in that way, and compiled it, only; its speed is not known.
 """
@@ -34,15 +34,14 @@ def _entry(  # type: ignore[no-untyped-def]
     total = tl.zeros([inside.shape[0]], tl.float64)
     for w in tl.static_range(len(windows)):
         for o in tl.static_range(len(windows[w][1])):
-            # Frame ``t - shift`` gives its weight times the coefficients at ``shift``, ``shift - k``.
-            if o >= k:
-                if windows[w][1][o] * windows[w][1][o - k] != 0:
-                    row = t - o + windows[w][0]
-                    there = inside & (row >= 0) & (row < frames)
-                    at = (row * len(windows) + w) * static
-                    weight = tl.load(place + at, mask=there, other=0).to(tl.float64)
-                    factor = factors + w * len(windows[0][1]) + o
-                    total += weight * tl.load(factor) * tl.load(factor - k)
+            # A frame gives its weight times the coefficients at ``t`` and ``t - k``.
+            if o >= k and windows[w][1][o] * windows[w][1][o - k] != 0:
+                row = t - o + windows[w][0]
+                there = inside & (row >= 0) & (row < frames)
+                at = (row * len(windows) + w) * static
+                weight = tl.load(place + at, mask=there, other=0).to(tl.float64)
+                factor = factors + w * len(windows[0][1]) + o
+                total += weight * tl.load(factor) * tl.load(factor - k)
     return total
 
 
@@ -153,8 +152,8 @@ def laid_out(windows: Sequence[Window]) -> tuple[list[list[float]], tuple[Any, .
 def solve(mean: Tensor, precision: Tensor, windows: Sequence[Window], weighted: bool) -> Tensor:
     """As :func:`glottis.kernels.trajectory_reference.solve`, all tensors on one device.
 
-    float32 and float64, returned in the type of ``precision``. Memory beside the result: eight bytes
-    times the band's width and two, for every item, frame and dimension.
+    float32 and float64, returned in the type of ``precision``. Memory beside the result: the band's
+    width and two numbers of eight bytes for every item, frame and dimension.
 
     Raises:
         InputError: a precision that is not a number from zero up, or all too small around a frame.
