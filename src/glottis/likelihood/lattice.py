@@ -12,7 +12,6 @@ from torch.distributions import Distribution, constraints
 
 from glottis.errors import InputError
 
-
 #: Frames of a block in the corners of a lattice.
 CORNER = 128
 
