@@ -92,11 +92,12 @@ def _turn(groups: int) -> Any:
                     soon = _pointer(context, builder, signature.args[0], cells, soon, _byte)
                     builder.call(prefetch, [soon, *to_read])
                 pairs = [
-                    [_shuffled(builder, *rows[k : k + 2], where) for k in (0, 2)]
+                    [_shuffled(builder, rows[k], rows[k + 1], where) for k in (0, 2)]
                     for where in (low, high)
                 ]
                 for k in range(TURNED // 2):
-                    made = _shuffled(builder, *pairs[k // 2], second if k % 2 else first)
+                    low_half, high_half = pairs[k // 2]
+                    made = _shuffled(builder, low_half, high_half, second if k % 2 else first)
                     index = _plus(builder, column_at, (register * TURNED // 2 + k) * TURNED)
                     place = _pointer(context, builder, signature.args[3], columns, index, row)
                     builder.store(made, place, align=size)
