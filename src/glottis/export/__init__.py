@@ -128,7 +128,7 @@ def export_voice(
             )
     speakers = facts["speakers"]
     several = len(speakers) > 1
-    if conversion and not (several and hasattr(acoustic, "convert")):
+    if conversion and not (several and hasattr(acoustic, "export_conversion")):
         raise InputError(f"{run} cannot convert: that takes a VITS of several speakers")
     graph = voice_graph(acoustic, decoder)
     spoken = _spoken(facts, acoustic)
