@@ -49,7 +49,7 @@ def convert(
     """Convert a recording of ``source`` to ``target``: the same words at the same times.
 
     Args:
-        run: the run folder of a model with a ``convert`` (VITS), trained on several speakers.
+        run: the run folder of a VITS trained on several speakers.
         recording: a sound file, of any rate.
         source: who speaks in it; ``target``: who shall. Names of the run's speakers.
         seed: the same seed gives the same audio.
@@ -68,7 +68,7 @@ def convert(
     from glottis.export import load_run
 
     model, facts = load_run(run)
-    if not hasattr(model, "convert"):
+    if not hasattr(model, "export_conversion"):
         raise InputError(f"{run} holds {facts['model']}, which does not convert; train a VITS")
     speakers: list[str] = facts["speakers"]
     if len(speakers) < 2:

@@ -350,6 +350,19 @@ def test_durations_may_be_learnt_every_other_step() -> None:
         assert any(p.grad is not None for p in model.durations.parameters()) == learns
 
 
+def test_the_divergence_gains_its_weight_in_a_straight_line() -> None:
+    batch, weights = _batch([20, 31], [6, 9]), []
+    for step, steps in ((0, 4), (1, 4), (7, 4), (0, 0)):
+        losses = []
+        for kl_weight in (0.0, 3.0):
+            model = _model(kl_steps=steps, kl_weight=kl_weight, adversarial_from=100)
+            torch.manual_seed(2)
+            ((_, loss, logs),) = model.steps(batch, step)
+            losses.append(float(loss.detach()))
+        weights.append((losses[1] - losses[0]) / float(logs["kl"].detach()) / 3.0)
+    assert weights == pytest.approx([0.25, 0.5, 1.0, 1.0], abs=1e-3)
+
+
 def test_discriminators_take_turns() -> None:
     model, batch = _model(turns=2), _batch([20, 31], [6, 9])
     seen = []

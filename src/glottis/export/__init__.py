@@ -112,7 +112,7 @@ def export_voice(
         must_fit(run, facts, vocoder, decoder_facts)
     speakers = facts["speakers"]
     several = len(speakers) > 1
-    if conversion and not (several and hasattr(acoustic, "convert")):
+    if conversion and not (several and hasattr(acoustic, "export_conversion")):
         raise InputError(f"{run} cannot convert: that takes a VITS of several speakers")
     graph = voice_graph(acoustic, decoder)
     spoken = languages_spoken(facts, acoustic)

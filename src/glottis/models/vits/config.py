@@ -48,8 +48,10 @@ class Config:
     an order of magnitude quicker. Discriminators: one for each of ``periods``, one on the waveform
     unless ``waveform_channels`` is empty, one for each of ``resolutions``; from
     ``adversarial_from`` steps on, each on every ``turns``-th step. ``spectral_weight`` adds a
-    distance of spectra at three resolutions. ``power_floor`` is added to powers in spectrograms
-    (the authors: 1e-6).
+    distance of spectra at three resolutions. ``kl_weight`` is reached in ``kl_steps`` steps, in a
+    straight line from 0 (0: from the start): a divergence that weighs in full before the decoder
+    knows what to do with latents leaves them nearly empty. ``power_floor`` is added to powers in
+    spectrograms (the authors: 1e-6).
 
     After VITS2 (Kong et al. 2023), all off: ``alignment_noise`` on the lattice, in standard
     deviations, falling by ``alignment_noise_decay`` a step (the paper: 0.01 and 2e-6);
@@ -115,6 +117,7 @@ class Config:
     mel_weight: float = 45.0
     spectral_weight: float = 0.0
     kl_weight: float = 1.0
+    kl_steps: int = 0
     duration_weight: float = 1.0
     pitch_weight: float = 0.1
     mel_alignment_weight: float = 1.0

@@ -230,7 +230,8 @@ class VITS(nn.Module):
             loss = discriminator_loss(real, fake, "sum")
             yield "discriminator", loss, {"discriminator": loss}
         timed = step % config.duration_turns == 0
-        loss, logs = self._losses(batch, found, target, fake_audio, timed)
+        rise = min(1.0, (step + 1) / max(1, config.kl_steps))
+        loss, logs = self._losses(batch, found, target, fake_audio, timed, rise)
         if config.spectral_weight:
             logs["spectral"] = self.spectral_loss(fake_audio, real_audio)
             loss = loss + config.spectral_weight * logs["spectral"]
@@ -261,9 +262,10 @@ class VITS(nn.Module):
         target: Tensor,
         fake_audio: Tensor,
         timed: bool = True,
+        rise: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """All but the adversarial losses; ``target`` are log-mels of the windows, and ``timed`` is
-        whether durations are learnt.
+        """All but the adversarial losses; ``target`` are log-mels of the windows, ``timed`` is
+        whether durations are learnt and ``rise`` the share of the divergence's weight.
         """
         config = self.config
         frames, longest = found.latent.shape[2], batch.mel.shape[2]
@@ -285,7 +287,7 @@ class VITS(nn.Module):
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
             "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
-        loss = config.mel_weight * logs["mel"] + config.kl_weight * logs["kl"]
+        loss = config.mel_weight * logs["mel"] + rise * config.kl_weight * logs["kl"]
         speaker = self._speaker(batch.speaker)
         if timed:
             logs["duration"] = self._duration_loss(found, speaker)
