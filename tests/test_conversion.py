@@ -88,7 +88,7 @@ def test_a_voice_file_converts_as_its_run_does(
     from glottis.conversion import convert
 
     if pitch:
-        run = _write(tmp_path, ["ann", "bob"], pitch=True)
+        run = _write(tmp_path, ["ann", "bob"], pitch=True, posterior_input="log_mels")
     out = export_voice(run, tmp_path / "pair.onnx", weights="float32", conversion=True)
     assert sorted(path.name for path in tmp_path.glob("pair*")) == [
         "pair.onnx",

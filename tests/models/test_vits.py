@@ -56,7 +56,7 @@ VITS2 = {
     "alignment_noise": 0.01,
     "languages": 2,
 }
-PITCH = {"pitch": True, "pitch_channels": 4}
+PITCH = {"pitch": True, "pitch_channels": 4, "posterior_input": "log_mels"}
 MORE = {
     "plain": {},
     "waves": WAVES,

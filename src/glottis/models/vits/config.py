@@ -33,6 +33,10 @@ class Config:
     paper's whole utterances. Posterior and flow then cost as much as the decoder that learns
     from them, instead of most of the step.
 
+    ``posterior_input`` is what the posterior reads: the paper's ``magnitudes``, or ``log_mels``, in
+    which quiet bands are as plain as loud ones, so that a decoder which is judged by log-mels has
+    latents to copy them from sooner.
+
     ``pitch`` tells posterior, flow and decoder the fundamental frequency of each frame, and
     predicts it from the text when speaking, as a density weighted by ``pitch_weight``. Latents need
     not say where harmonics lie, the decoder counts phases from theirs (see
@@ -76,6 +80,7 @@ class Config:
     encoder_prenet: bool = False
     window: int = 4
     condition_encoder: bool = False
+    posterior_input: Literal["magnitudes", "log_mels"] = "magnitudes"
     posterior_layers: int = 16
     posterior_kernel: int = 5
     couplings: int = 4

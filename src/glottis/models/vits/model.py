@@ -188,6 +188,9 @@ class VITS(nn.Module):
         ``noise`` of the same shape is standard normal, times the temperature; ``condition`` is what
         the model is told of speaker and pitch.
         """
+        if self.config.posterior_input == "log_mels":
+            # About zero and of unit size, as speech has them.
+            spectrogram = 0.5 * self.log_mel.of_magnitudes(spectrogram) + 2.5
         mean, log_scale = self.posterior(spectrogram, mask, condition).float().chunk(2, dim=1)
         return torch.where(mask, mean + noise * log_scale.exp(), 0.0), log_scale
 

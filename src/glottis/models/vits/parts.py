@@ -48,9 +48,10 @@ def text_prior(config: Config, channels: int, given: int) -> TextPrior:
 
 
 def posterior(config: Config, told: int) -> GatedNetwork:
-    """Magnitudes to mean and log scale of latents."""
+    """Magnitudes or log-mels to mean and log scale of latents."""
+    magnitudes = config.posterior_input == "magnitudes"
     return GatedNetwork(
-        config.mel.fft_size // 2 + 1,
+        config.mel.fft_size // 2 + 1 if magnitudes else config.mel.mels,
         2 * config.latent,
         config.channels,
         config.posterior_kernel,
