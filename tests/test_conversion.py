@@ -30,13 +30,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _write(folder, ["ann", "bob"])
 
 
-def _write(folder: Path, speakers: list[str]) -> Path:
+def _write(folder: Path, speakers: list[str], **changes: object) -> Path:
     torch.manual_seed(0)
-    config = build(Config, {**SMALL, "speakers": len(speakers), "mel": as_dict(MelConfig())})
+    shared = {"speakers": len(speakers), "mel": as_dict(MelConfig())}
+    config = build(Config, {**SMALL, **shared, **changes})
     model = VITS(config)
     with torch.no_grad():
         for parameter in model.flow.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
+        if model.pitch_input is not None:
+            model.pitch_input.weight.normal_()
+            model.speaker_pitch.mean.copy_(torch.tensor([110.0, 220.0]).log())
     save_file(model.state_dict(), folder / "model.safetensors")
     facts = {
         "model": "vits",
@@ -77,9 +81,14 @@ def test_convert_writes_the_recording_with_the_other_voice(
     assert np.abs(other - converted("ann", "ann")).max() > 1e-3
 
 
-def test_a_voice_file_converts_as_its_run_does(run: Path, recording: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pitch", [False, True])
+def test_a_voice_file_converts_as_its_run_does(
+    run: Path, recording: Path, tmp_path: Path, pitch: bool
+) -> None:
     from glottis.conversion import convert
 
+    if pitch:
+        run = _write(tmp_path, ["ann", "bob"], pitch=True, posterior_input="log_mels")
     out = export_voice(run, tmp_path / "pair.onnx", weights="float32", conversion=True)
     assert sorted(path.name for path in tmp_path.glob("pair*")) == [
         "pair.onnx",

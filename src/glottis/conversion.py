@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glottis.audio.files import read
+from glottis.audio.pitch import f0
 from glottis.errors import InputError
 from glottis.models.voice_conversion import FILE, Conversion
 
@@ -48,7 +49,7 @@ def convert(
     """Convert a recording of ``source`` to ``target``: the same words at the same times.
 
     Args:
-        run: the run folder of a model with a ``convert`` (VITS), trained on several speakers.
+        run: the run folder of a VITS trained on several speakers.
         recording: a sound file, of any rate.
         source: who speaks in it; ``target``: who shall. Names of the run's speakers.
         seed: the same seed gives the same audio.
@@ -67,7 +68,7 @@ def convert(
     from glottis.export import load_run
 
     model, facts = load_run(run)
-    if not hasattr(model, "convert"):
+    if not hasattr(model, "export_conversion"):
         raise InputError(f"{run} holds {facts['model']}, which does not convert; train a VITS")
     speakers: list[str] = facts["speakers"]
     if len(speakers) < 2:
@@ -83,11 +84,16 @@ def convert(
             f"{facts['mel']['fft_size'] / rate:.3f} s of one analysis window"
         )
     frames = len(samples) // hop
+    samples = samples[: frames * hop]
+    pitch = None
+    if model.config.pitch:  # type: ignore[union-attr]
+        pitch = torch.from_numpy(f0(samples, rate, hop)[0]).unsqueeze(0)
     converted = model.convert(  # type: ignore[operator]
-        torch.from_numpy(samples[: frames * hop]).unsqueeze(0),
+        torch.from_numpy(samples).unsqueeze(0),
         torch.tensor([frames * hop]),
         torch.tensor([speakers.index(source)]),
         torch.tensor([speakers.index(target)]),
+        pitch=pitch,
         temperature=temperature,
         generator=torch.Generator().manual_seed(seed),
     )

@@ -252,6 +252,34 @@ def test_nan_inside_the_lengths_names_the_item(
 
 
 @every_kind
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_nan_is_found_anywhere_whatever_follows(kind: str, data: st.DataObject) -> None:
+    # Cells from which no end can be reached are looked at too, and -inf after it hides nothing.
+    text = data.draw(st.integers(1, 75))
+    frames = text + data.draw(st.integers(0, 60))
+    place = data.draw(st.tuples(st.integers(0, text - 1), st.integers(0, frames - 1)))
+    cells = np.random.default_rng(0).standard_normal((1, text, frames)).astype(np.float32)
+    cells[0, :, place[1] + 1 :] = -np.inf if data.draw(st.booleans()) else 0
+    cells[(0, *place)] = data.draw(st.sampled_from([np.nan, np.inf]))
+    with pytest.raises(ValueError, match="batch item 0: a NaN"):
+        mas(cells, kind=kind)
+
+
+def test_strips_of_every_width_and_their_neighbours() -> None:
+    rng = np.random.default_rng(11)
+    cells = rng.integers(-2, 3, (70, 70, 90)).astype(np.float32)  # ties often
+    text_lengths = np.arange(1, 71)
+    frame_lengths = np.minimum(90, text_lengths + rng.integers(0, 40, 70))
+    lengths = text_lengths, frame_lengths
+    expected = mas_with_score(cells, *lengths, kind="reference")
+    for dtype in (np.float32, np.float64):
+        found = mas_with_score(cells.astype(dtype), *lengths, kind=KINDS[0])
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+
+
+@every_kind
 def test_no_path_with_a_finite_score_names_the_item(kind: str) -> None:
     cells = np.zeros((2, 3, 9), np.float32)
     cells[1, :, 4] = -np.inf

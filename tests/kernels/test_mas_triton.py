@@ -10,6 +10,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,10 +69,26 @@ refused(cells, "cannot run as 'triton'", optional=torch.zeros(2, 3, dtype=torch.
 refused(cells.cpu().numpy(), "cannot run as 'triton'")
 """
 
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from glottis.kernels.mas_triton import _search
 
-def run(**environment: str) -> subprocess.CompletedProcess[str]:
+names = _search.arg_names
+known = {"text_lengths": "*i64", "frame_lengths": "*i64", "scores": "*fp64", "moved": "*i8"}
+known |= {"durations": "*i64", "best": "*fp64", "WIDTH": "constexpr"}
+for cells in ("*fp32", "*bf16"):
+    types = {name: "i32" for name in names} | known | {"cells": cells}
+    source = ASTSource(fn=_search, signature=types, constexprs={(names.index("WIDTH"),): 64})
+    made = triton.compile(source, target=GPUTarget("cuda", 80, 32))
+    assert "add.f64" in made.asm["ptx"] or "add.rn.f64" in made.asm["ptx"]
+"""
+
+
+def run(program: str = PROGRAM, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -82,6 +99,12 @@ def test_it_gives_what_the_reference_gives() -> None:
     import torch
 
     result = run() if torch.cuda.is_available() else run(TRITON_INTERPRET="1")
+    assert result.returncode == 0, result.stderr
+
+
+def test_it_compiles_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+    # The interpreter lets pass what the compiler does not.
+    result = run(COMPILED, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
     assert result.returncode == 0, result.stderr
 
 

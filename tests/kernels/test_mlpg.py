@@ -314,6 +314,25 @@ def test_vmap_and_compile_see_one_operator() -> None:
     torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_types_are_kept_under_vmap_and_compile(dtype: torch.dtype) -> None:
+    mean, variance = (torch.from_numpy(each).to(dtype) for each in example(WINDOW_SETS[2], 3))
+    exact = mlpg(mean.double(), variance.double())
+    # Half types are solved in more digits and rounded once, at the end: half a unit of the last.
+    rtol, atol = torch.finfo(dtype).eps, torch.finfo(dtype).eps / 4
+    if dtype in (torch.float32, torch.float64):
+        rtol, atol = 8 * rtol, 8 * atol
+    every = mlpg, torch.func.vmap(mlpg), torch.compile(mlpg, fullgraph=True, backend="aot_eager")
+    for form in every:
+        given = mean.clone().requires_grad_(), variance.clone().requires_grad_()
+        found = form(*given)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), exact, rtol=rtol, atol=atol)
+        gradients = torch.autograd.grad(found.sum(), given)
+        assert [each.dtype for each in gradients] == [dtype, dtype]
+        assert all(each.isfinite().all() for each in gradients)
+
+
 def test_torchs_own_checks_of_the_operator() -> None:
     from glottis.kernels import trajectory_torch
 

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import ExpTransform, SigmoidTransform
 
@@ -89,6 +91,23 @@ def test_inverse_undoes(make):
     y, _ = layer.call_and_ladj(x, mask)
     assert not y.masked_select(~mask).any()
     torch.testing.assert_close(layer.inverse(y, mask), x)
+
+
+@layers
+@settings(max_examples=12, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), max_size=4), extra=st.integers(0, 3))
+def test_any_batch_and_lengths_come_back_each_item_for_itself(make, lengths, extra):
+    layer, frames = make().double(), max(lengths, default=1) + extra
+    mask = (torch.arange(frames) < torch.tensor(lengths, dtype=torch.int64)[:, None])[:, None]
+    x = torch.where(mask, torch.randn(len(lengths), CHANNELS, frames).double(), 0.0)
+    y, ladj = layer.call_and_ladj(x, mask)
+    assert y.shape == x.shape
+    assert ladj.shape == (len(lengths),)
+    torch.testing.assert_close(layer.inverse(y, mask), x)
+    for item, length in enumerate(lengths):
+        inside = slice(item, item + 1), slice(None), slice(length)
+        alone = layer.call_and_ladj(x[inside], mask[inside])
+        torch.testing.assert_close(alone, (y[inside], ladj[item : item + 1]))
 
 
 @layers

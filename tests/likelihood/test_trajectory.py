@@ -7,6 +7,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from glottis.kernels import WINDOWS, mlpg
@@ -142,6 +144,29 @@ def test_batches_broadcast_as_torch_does() -> None:
     assert gaussian.sample((5,)).shape == (5, 2, 3, 9, 2)
     alone = TrajectoryGaussian(mean[1, 2], variance[0, 0, 0])
     torch.testing.assert_close(gaussian.log_prob(one)[1, 2], alone.log_prob(one))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    batch=st.lists(st.integers(0, 3), max_size=2),
+    frames=st.integers(1, 8),
+    static=st.integers(1, 3),
+    draws=st.lists(st.integers(0, 2), max_size=2),
+)
+def test_any_shapes_are_those_of_each_item(
+    batch: list[int], frames: int, static: int, draws: list[int]
+) -> None:
+    mean, variance = example(SETS[0], *batch, frames=frames, static=static)
+    gaussian = TrajectoryGaussian(mean, variance)
+    assert gaussian.entropy().shape == tuple(batch)
+    drawn = gaussian.sample(torch.Size(draws))
+    assert drawn.shape == (*draws, *batch, frames, static)
+    density = gaussian.log_prob(drawn)
+    assert density.shape == (*draws, *batch)
+    for index in itertools.product(*map(range, batch)):
+        alone = TrajectoryGaussian(mean[index], variance[index])
+        here = (..., *index, slice(None), slice(None))
+        torch.testing.assert_close(alone.log_prob(drawn[here]), density[(..., *index)])
 
 
 def test_float32_is_kept_and_long_tracks_stay_exact() -> None:

@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import fold_blanks
+from glottis.blocks.pitch import pitch_bells
+from glottis.blocks.score_network import LinearAttention
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.likelihood.diffusion import SOLVERS
-from glottis.models.grad_tts import Config, GradTTS, LinearAttention
+from glottis.models.grad_tts import Config, GradTTS
 
 MEL = MelConfig(mels=8)
 SMALL = {
@@ -47,16 +49,21 @@ def _model(**changes: object) -> GradTTS:
         model.encoder.prenet.project.weight.normal_(std=0.1)
         # An untrained score that is large leads a solver away.
         model.score.project.weight.mul_(0.01)
+        if model.score.pitch is not None:
+            model.score.pitch.weight.normal_(std=0.1)
     return model.eval()
 
 
 def _batch(lengths: list[int], texts: list[int], fill: float = 0.0) -> UtteranceBatch:
+    """With pitch, which models that are not told it do not look at."""
     generator = torch.Generator().manual_seed(1)
+    pitch = torch.full((len(lengths), max(lengths)), fill)
     text = torch.zeros(len(texts), max(texts), dtype=torch.long)
     mel = torch.full((len(lengths), MEL.mels, max(lengths)), fill)
     for i, (frames, tokens) in enumerate(zip(lengths, texts, strict=True)):
         text[i, :tokens] = torch.randint(1, 40, (tokens,), generator=generator)
         mel[i, :, :frames] = torch.randn(MEL.mels, frames, generator=generator) - 5
+        pitch[i, :frames] = 200.0 * (torch.arange(frames) % 5 > 1)
     return UtteranceBatch(
         [f"u{i}" for i in range(len(lengths))],
         text,
@@ -64,6 +71,7 @@ def _batch(lengths: list[int], texts: list[int], fill: float = 0.0) -> Utterance
         mel,
         torch.tensor(lengths),
         torch.arange(len(lengths)),
+        pitch=pitch,
     )
 
 
@@ -158,8 +166,9 @@ def test_the_prior_loss_is_what_it_is_called(kind: str) -> None:
         torch.testing.assert_close(logs["loss"], total)
 
 
-def test_losses_do_not_look_at_padding() -> None:
-    model = _model()
+@pytest.mark.parametrize("pitch", [False, True])
+def test_losses_do_not_look_at_padding(pitch: bool) -> None:
+    model = _model(pitch=pitch)
     one, two = (model.validate(_batch([33, 20], [6, 4], fill)) for fill in (0.0, math.nan))
     for name, value in one.items():
         torch.testing.assert_close(value, two[name])
@@ -172,7 +181,10 @@ def test_segments_lie_inside_and_reach_everywhere(length: int, drawn: int) -> No
     generator = torch.Generator().manual_seed(0)
     seen = set()
     for _ in range(400):
-        part, mean, lengths = model._segment(mel, mel + 100, torch.tensor([length]), generator)
+        both, lengths = model._segment(
+            torch.cat([mel, mel + 100], dim=1), torch.tensor([length]), generator
+        )
+        part, mean = both.split(8, dim=1)
         assert int(lengths) == drawn
         assert part.shape[2] % 4 == 0
         frames = part[0, 0, :drawn]
@@ -340,3 +352,35 @@ def test_the_paper_has_its_size() -> None:
         model = GradTTS(Config())
     assert sum(p.numel() for p in model.score.parameters()) / 1e6 == pytest.approx(7.63, abs=0.02)
     assert F.mish(torch.zeros(1)) == 0
+
+
+def _bells(frames: int, hertz: float) -> torch.Tensor:
+    return pitch_bells(torch.full((1, frames), math.log(hertz)), torch.ones(1, frames))
+
+
+def test_the_score_follows_the_pitch_that_it_is_told_and_the_text_predicts_it() -> None:
+    model, batch = _model(pitch=True), _batch([24], [5])
+    with torch.no_grad():
+        low, high = (
+            model.score(batch.mel, batch.mel, torch.tensor([0.5]), bells=_bells(24, hertz))
+            for hertz in (120.0, 240.0)
+        )
+    assert float((low - high).abs().max()) > 1e-6
+    with pytest.raises(ValueError, match="pitch"):
+        model.score(batch.mel, batch.mel, torch.tensor([0.5]))
+    without = UtteranceBatch(**{**vars(batch), "pitch": None})
+    with pytest.raises(ValueError, match="pitch"):
+        model.validate(without)
+
+
+def test_alignment_steps_leave_the_score_alone() -> None:
+    model, batch = _model(alignment_steps=1).train(), _batch([24, 20], [5, 4])
+    for step, learns in ((0, False), (1, True)):
+        model.zero_grad()
+        ((_, loss, logs),) = model.steps(batch, step)
+        loss.backward()
+        assert ("diffusion" in logs) is learns
+        assert (model.score.project.weight.grad is not None) is learns
+        assert model.encoder.mean.weight.grad is not None
+    with pytest.raises(InputError, match="prior_loss"):
+        _model(alignment_steps=1, prior_loss="none")

@@ -56,16 +56,31 @@ VITS2 = {
     "alignment_noise": 0.01,
     "languages": 2,
 }
-MORE = [{}, WAVES, VITS2, {"durations": "deterministic", "align_on": "mel"}]
+PITCH = {"pitch": True, "pitch_channels": 4, "posterior_input": "log_mels"}
+MORE = {
+    "plain": {},
+    "waves": WAVES,
+    "vits2": VITS2,
+    "deterministic": {"durations": "deterministic", "align_on": "mel"},
+    "pitch": PITCH,
+    "taken": {"encoder_channels": 12, "encoder_prenet": True, "unit_speakers": True},
+}
+ALL = pytest.mark.parametrize("changes", list(MORE.values()), ids=list(MORE))
 
 
 def _model(**changes: object) -> VITS:
     torch.manual_seed(0)
     model = VITS(Config(**{**SMALL, **changes}))  # type: ignore[arg-type]
-    # Couplings and splines start at zero; a law of the identity alone would prove nothing.
+    # Couplings, splines and what pitch adds start at zero; laws of that alone would prove nothing.
+    started = [
+        model.flow,
+        model.durations,
+        model.pitch_input,
+        getattr(model.decoder, "pitch", None),
+    ]
     with torch.no_grad():
-        for part in (model.flow, model.durations):
-            for parameter in part.parameters():
+        for part in started:
+            for parameter in [] if part is None else part.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     return model.eval()
 
@@ -75,10 +90,13 @@ def _batch(frames: list[int], texts: list[int], fill: float = 0.0) -> UtteranceB
     text = torch.zeros(len(texts), max(texts), dtype=torch.long)
     mel = torch.full((len(frames), MEL.mels, max(frames)), fill)
     audio = torch.full((len(frames), max(frames) * MEL.hop), fill)
+    pitch = torch.full((len(frames), max(frames)), fill)
     for i, (length, tokens) in enumerate(zip(frames, texts, strict=True)):
         text[i, :tokens] = torch.randint(1, 40, (tokens,), generator=random)
         mel[i, :, :length] = torch.randn(MEL.mels, length, generator=random) - 5
         audio[i, : length * MEL.hop] = torch.randn(length * MEL.hop, generator=random) * 0.1
+        hertz = 100.0 * (i + 1) + 30 * torch.rand(length, generator=random)
+        pitch[i, :length] = hertz * (torch.rand(length, generator=random) < 0.7)
     return UtteranceBatch(
         [f"u{i}" for i in range(len(frames))],
         text,
@@ -86,6 +104,7 @@ def _batch(frames: list[int], texts: list[int], fill: float = 0.0) -> UtteranceB
         mel,
         torch.tensor(frames),
         torch.arange(len(frames)) % 3,
+        pitch,
         audio=audio,
         language=torch.arange(len(frames)) % 2,
     )
@@ -101,7 +120,7 @@ def _part(batch: UtteranceBatch, i: int) -> UtteranceBatch:
     return replace(batch, **rows).first()
 
 
-@pytest.mark.parametrize("changes", MORE, ids=["plain", "waves", "vits2", "deterministic"])
+@ALL
 def test_an_utterance_does_not_depend_on_its_batch(changes: dict) -> None:
     model = _model(**{**changes, "alignment_noise": 0.0})
     batch = _batch([20, 31, 14], [6, 9, 4], fill=math.nan)
@@ -119,16 +138,17 @@ def test_an_utterance_does_not_depend_on_its_batch(changes: dict) -> None:
             torch.testing.assert_close(
                 found.prior.mean[i, :, :tokens], one.prior.mean[0], atol=1e-4, rtol=1e-4
             )
-            speaker = model._speaker(alone.speaker)
+            condition = model._condition(model._speaker(alone.speaker), alone.pitch)
             mask = torch.ones(1, 1, frames, dtype=torch.bool)
-            flowed, _ = model.flow.call_and_ladj(found.latent[i : i + 1, :, :frames], mask, speaker)
+            latent = found.latent[i : i + 1, :, :frames]
+            flowed, _ = model.flow.call_and_ladj(latent, mask, condition)
             torch.testing.assert_close(
                 found.flowed[i : i + 1, :, :frames], flowed, atol=1e-4, rtol=1e-4
             )
             assert int(found.durations[i].sum()) == frames
 
 
-@pytest.mark.parametrize("changes", MORE, ids=["plain", "waves", "vits2", "deterministic"])
+@ALL
 def test_nan_in_padding_changes_no_loss_and_no_gradient(changes: dict) -> None:
     losses, gradients = [], []
     for fill in (0.0, math.nan):
@@ -147,8 +167,9 @@ def test_nan_in_padding_changes_no_loss_and_no_gradient(changes: dict) -> None:
         assert torch.equal(clean, dirty)
 
 
-def test_each_loss_reaches_its_own_parameters_only() -> None:
-    model, batch = _model(), _batch([20, 31], [6, 9])
+@pytest.mark.parametrize("changes", [{}, PITCH], ids=["plain", "pitch"])
+def test_each_loss_reaches_its_own_parameters_only(changes: dict) -> None:
+    model, batch = _model(**changes), _batch([20, 31], [6, 9])
     groups = model.optimized()
     assert {id(p) for ps in groups.values() for p in ps} == {id(p) for p in model.parameters()}
     for name, loss, _ in model.steps(batch, 0):
@@ -160,11 +181,16 @@ def test_each_loss_reaches_its_own_parameters_only() -> None:
             if group == name == "generator":
                 # A part without a gradient would never learn; what feeds softmaxes may have none.
                 assert sum(touched) > 0.95 * len(touched)
+                for name, parameter in model.named_parameters():
+                    if "pitch" in name:
+                        assert parameter.grad is not None, name
 
 
-def test_the_flow_inverts_and_keeps_volumes() -> None:
-    model = _model(flow_transformer_layers=1).double()
-    speaker = model._speaker(torch.tensor([1]))
+@pytest.mark.parametrize("changes", [{"flow_transformer_layers": 1}, PITCH])
+def test_the_flow_inverts_and_keeps_volumes(changes: dict) -> None:
+    model = _model(**changes).double()
+    pitch = torch.tensor([[0.0, 110.0, 120.0, 0.0, 240.0]], dtype=torch.float64)
+    speaker = model._condition(model._speaker(torch.tensor([1])), pitch)
     mask = torch.ones(1, 1, 5, dtype=torch.bool)
     z = torch.randn(1, 8, 5, dtype=torch.float64)
 
@@ -216,8 +242,8 @@ def test_windows_decode_as_the_whole_does_inside_the_reach_of_the_edges() -> Non
         model = _model(**changes)
         latent, speaker = torch.randn(1, 8, 60), model._speaker(torch.tensor([2]))
         with torch.no_grad():
-            whole = model.decoder(latent, speaker)
-            part = model.decoder(latent[..., 10:50], speaker)
+            whole = model.decode(latent, speaker)
+            part = model.decode(latent[..., 10:50], speaker)
         inside = slice(reach * MEL.hop, (40 - reach) * MEL.hop)
         wanted = whole[:, 10 * MEL.hop : 50 * MEL.hop]
         torch.testing.assert_close(part[:, inside], wanted[:, inside], atol=1e-5, rtol=1e-4)
@@ -244,6 +270,111 @@ def test_training_windows_are_pieces_of_the_utterances() -> None:
     assert decoded.shape == audio.shape == (3, size)
 
 
+def test_a_segment_is_explained_as_a_part_of_its_utterance() -> None:
+    """The same durations, its own magnitudes, pitch and audio, and the prior laid out there."""
+    model = _model(**PITCH, align_on="mel", segment_frames=16)
+    batch = _batch([20, 31, 9], [6, 9, 4], fill=math.nan)
+    with torch.no_grad():
+        whole, found = model.explain(batch), model.explain(batch, segment=16)
+        audio, _, _ = model._windows(batch, found, torch.tensor([2, 0, 1]))
+    assert torch.equal(found.durations, whole.durations)
+    assert found.latent.shape == found.flowed.shape == (3, 8, 16)
+    assert found.lengths.tolist() == [16, 16, 9]
+    for i, start in enumerate(found.starts.tolist()):
+        there = slice(start, start + int(found.lengths[i]))
+        part = slice(0, int(found.lengths[i]))
+        assert 0 <= start <= int(batch.mel_lengths[i]) - int(found.lengths[i])
+        assert torch.equal(found.spectrogram[i, :, part], whole.spectrogram[i, :, there])
+        assert torch.equal(found.pitch[i, part], batch.pitch[i, there])
+        first = (start + [2, 0, 1][i]) * MEL.hop
+        assert torch.equal(audio[i, : 8 * MEL.hop], batch.audio[i, first : first + 8 * MEL.hop])
+    # Of utterances that it holds a segment is the whole.
+    short = _batch([12, 9], [6, 4])
+    silent = (torch.zeros(2, 8, 12), torch.zeros(2, 12 * MEL.hop))
+    logs = []
+    for segment in (0, 12):
+        generator = torch.Generator().manual_seed(1)
+        found = model.explain(short, segment=segment, generator=generator)
+        logs.append(model._losses(short, found, *silent)[1])
+    for key in ("kl", "pitch_nats"):
+        torch.testing.assert_close(logs[0][key], logs[1][key])
+
+
+def test_a_speaker_is_heard_while_training_and_met_in_conversion() -> None:
+    model, batch = _model(**PITCH), _batch([20, 31], [6, 9], fill=math.nan)
+    for step in range(3):
+        for _ in model.steps(batch, step):
+            pass
+    for i, frames in enumerate((20, 31)):
+        voiced = batch.pitch[i, :frames]
+        voiced = voiced[voiced > 0]
+        assert float(model.speaker_pitch.mean[i]) == pytest.approx(
+            float(voiced.log().mean()), abs=1e-4
+        )
+    pitch = torch.where(batch.pitch > 0, batch.pitch, 0.0)
+    said = model.speaker_pitch.moved(pitch, torch.tensor([0, 1]), torch.tensor([1, 0]))
+    assert torch.equal(said > 0, pitch > 0)
+    assert 190 < float(said[0][said[0] > 0].mean()) < 240
+    assert 90 < float(said[1][said[1] > 0].mean()) < 140
+
+
+def test_a_decoder_follows_the_pitch_that_it_is_told() -> None:
+    """A network that says nothing of phases is heard to repeat at the period of the pitch."""
+    model, frames = _model(**PITCH), 40
+    latent, speaker = torch.zeros(1, 8, frames), model._speaker(torch.tensor([0]))
+    inside = slice(8 * MEL.hop, 30 * MEL.hop)
+
+    def repeats(samples: torch.Tensor, lag: int) -> float:
+        later = samples[0, inside.start + lag : inside.stop + lag]
+        return float(torch.nn.functional.cosine_similarity(samples[0, inside], later, dim=0))
+
+    with torch.no_grad():
+        model.decoder.head.project.weight.zero_()
+        model.decoder.head.project.bias.zero_()
+        for period, other in ((105, 70), (70, 105)):
+            pitch = torch.full((1, frames), MEL.sample_rate / period)
+            samples = model.decode(latent, speaker, pitch)
+            assert repeats(samples, period) > 0.95
+            assert repeats(samples, other) < 0.5
+    with pytest.raises(ValueError, match="told the pitch"):
+        model.decode(latent, speaker)
+
+
+def test_durations_may_be_learnt_every_other_step() -> None:
+    model, batch = _model(duration_turns=2), _batch([20, 31], [6, 9])
+    for step, learns in ((0, True), (1, False), (2, True)):
+        model.zero_grad(set_to_none=True)
+        *_, (_, loss, logs) = model.steps(batch, step)
+        loss.backward()
+        assert ("duration" in logs) == learns
+        assert any(p.grad is not None for p in model.durations.parameters()) == learns
+
+
+def test_the_divergence_gains_its_weight_in_a_straight_line() -> None:
+    batch, weights = _batch([20, 31], [6, 9]), []
+    for step, steps in ((0, 4), (1, 4), (7, 4), (0, 0)):
+        losses = []
+        for kl_weight in (0.0, 3.0):
+            model = _model(kl_steps=steps, kl_weight=kl_weight, adversarial_from=100)
+            torch.manual_seed(2)
+            ((_, loss, logs),) = model.steps(batch, step)
+            losses.append(float(loss.detach()))
+        weights.append((losses[1] - losses[0]) / float(logs["kl"].detach()) / 3.0)
+    assert weights == pytest.approx([0.25, 0.5, 1.0, 1.0], abs=1e-3)
+
+
+def test_discriminators_take_turns() -> None:
+    model, batch = _model(turns=2), _batch([20, 31], [6, 9])
+    seen = []
+    for step in (4, 5):
+        model.zero_grad(set_to_none=True)
+        _, loss, _ = next(model.steps(batch, step))
+        loss.backward()
+        members = model.discriminators.members
+        seen.append([any(p.grad is not None for p in member.parameters()) for member in members])
+    assert seen == [[True, False], [False, True]]
+
+
 def test_utterances_shorter_than_the_window_train() -> None:
     model, batch = _model(), _batch([9, 5], [6, 4])
     for _, loss, logs in model.steps(batch, 0):
@@ -259,20 +390,23 @@ def test_window_reads_nothing_beyond_a_length() -> None:
     assert cut[:, 0].tolist() == [[2, 3, 4, 5], [14, 15, 0, 0]]
 
 
-@pytest.mark.parametrize("changes", [{}, WAVES], ids=["istft", "hifi_gan"])
+@pytest.mark.parametrize("changes", [{}, WAVES, PITCH], ids=["istft", "hifi_gan", "pitch"])
 def test_conversion_to_the_same_speaker_is_reconstruction(changes: dict) -> None:
     model, batch = _model(**changes), _batch([20, 31], [6, 9])
     lengths = batch.mel_lengths * MEL.hop
 
     def converted(target: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(4)
-        return model.convert(batch.audio, lengths, batch.speaker, target, generator=generator)
+        return model.convert(
+            batch.audio, lengths, batch.speaker, target, pitch=batch.pitch, generator=generator
+        )
 
     with torch.no_grad():
         speaker = model._speaker(batch.speaker)
         generator = torch.Generator().manual_seed(4)
-        latent = model.explain(batch, generator=generator).latent
-        copy = model.decoder(latent, speaker) * mask_from_lengths(lengths).squeeze(1)
+        found = model.explain(batch, generator=generator)
+        copy = model.decode(found.latent, speaker, found.pitch)
+        copy = copy * mask_from_lengths(lengths).squeeze(1)
     torch.testing.assert_close(converted(batch.speaker), copy, atol=1e-4, rtol=1e-4)
     other = converted((batch.speaker + 1) % 3)
     assert other.shape == copy.shape
@@ -312,12 +446,12 @@ def test_synthesis_lays_the_prior_out_along_given_durations() -> None:
         prior = model._prior(batch.text, batch.text_lengths, batch.speaker, None)
         mask = torch.ones(1, 1, 16, dtype=torch.bool)
         latent = model.flow.inverse(expand(prior.mean, given), mask, speaker)
-        wanted = model.decoder(latent, speaker)
+        wanted = model.decode(latent, speaker)
     assert lengths.tolist() == [16 * MEL.hop]
     torch.testing.assert_close(samples, wanted)
 
 
-@pytest.mark.parametrize("changes", MORE, ids=["plain", "waves", "vits2", "deterministic"])
+@ALL
 @pytest.mark.parametrize("blanks", [True, False])
 def test_the_graph_says_what_torch_says(changes: dict, blanks: bool) -> None:
     """The exported module beside the model, whose noise is taken from the same seed."""
@@ -345,23 +479,23 @@ def test_the_graph_says_what_torch_says(changes: dict, blanks: bool) -> None:
     assert samples.shape == (1, int(durations.sum()) * MEL.hop)
 
 
-def test_making_a_graph_leaves_the_model_as_it_was() -> None:
+@pytest.mark.parametrize("changes", [{}, PITCH], ids=["plain", "pitch"])
+def test_making_a_graph_leaves_the_model_as_it_was(changes: dict) -> None:
     from glottis.export import conversion_graph, voice_graph
 
-    model, batch = _model(), _batch([20], [6])
+    model, batch = _model(**changes), _batch([20], [6])
     lengths = batch.mel_lengths * MEL.hop
     arguments = (batch.audio, lengths, batch.speaker, batch.speaker + 1)
-    before = model.convert(*arguments, temperature=0.0)
+    before = model.convert(*arguments, pitch=batch.pitch, temperature=0.0)
     names = set(model.state_dict())
     voice_graph(model, None)
     graph = conversion_graph(model)
     assert set(model.state_dict()) == names
-    assert torch.equal(model.convert(*arguments, temperature=0.0), before)
+    assert torch.equal(model.convert(*arguments, pitch=batch.pitch, temperature=0.0), before)
     magnitudes = model.log_mel.magnitudes(batch.audio, lengths)
     with torch.no_grad():
-        found = graph(
-            magnitudes, batch.speaker, batch.speaker + 1, torch.zeros(1), torch.tensor([1])
-        )
+        speakers = (batch.speaker, batch.speaker + 1)
+        found = graph(magnitudes, *speakers, torch.zeros(1), torch.tensor([1]), batch.pitch)
     torch.testing.assert_close(found, before.clamp(-1, 1), atol=1e-4, rtol=1e-3)
 
 
@@ -428,3 +562,15 @@ def test_what_does_not_fit_is_refused() -> None:
         Config(periods=(), waveform_channels=())
     with pytest.raises(InputError, match="align_on"):
         Config(alignment_steps=5)
+    with pytest.raises(InputError, match=r"segment_frames.*align_on"):
+        Config(segment_frames=64)
+    with pytest.raises(InputError, match=r"segment_frames 20.*window_frames 32"):
+        Config(segment_frames=20, align_on="mel")
+    with pytest.raises(InputError, match=r"pitch.*decoder=istft"):
+        Config(pitch=True)
+    with pytest.raises(InputError, match="turns must be 1 to 6, not 7"):
+        Config(turns=7)
+    with pytest.raises(InputError, match="duration_turns"):
+        Config(duration_turns=0)
+    with pytest.raises(ValueError, match="told the pitch"):
+        _model(**PITCH).explain(replace(_batch([20], [6]), pitch=None))

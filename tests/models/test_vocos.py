@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,17 @@ def test_discriminators_join_when_told() -> None:
     model, batch = _model(), _batch()
     assert [name for name, _, _ in model.steps(batch, 2)] == ["generator"]
     assert [name for name, _, _ in model.steps(batch, 3)] == ["discriminator", "generator"]
+
+
+def test_every_weight_is_learnt() -> None:
+    model, batch = _model(pitch=True), _batch()
+    batch = replace(batch, pitch=torch.full((2, 64), 120.0))
+    groups = model.optimized()
+    assert sorted(map(id, model.parameters())) == sorted(id(p) for g in groups.values() for p in g)
+    for name, loss, _ in model.steps(batch, 3):
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        assert all(p.grad is not None for p in groups[name])
 
 
 def test_discriminators_take_turns() -> None:

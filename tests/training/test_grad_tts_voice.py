@@ -97,7 +97,8 @@ def test_settings_that_training_fixed_or_nobody_knows_are_refused(
 def test_the_graph_equals_torch_at_every_length(
     solver: str, steps: int, speakers: int, tmp_path: Path
 ) -> None:
-    """Every number of frames modulo the U-Net's stride, with trained-looking means."""
+    """Every number of frames modulo the U-Net's stride, with trained-looking means; a model of
+    several speakers is told the pitch, too."""
     torch.manual_seed(0)
     config = build(
         Config,
@@ -106,6 +107,7 @@ def test_the_graph_equals_torch_at_every_length(
             "mel": {"mels": 8},
             "solver": solver,
             "speakers": speakers,
+            "pitch": speakers > 1,
             "n_timesteps": steps,
             # One resolution where steps are many: tracing them takes long.
             "score_multipliers": [1, 2] if steps == 2 else [1],
@@ -116,6 +118,8 @@ def test_the_graph_equals_torch_at_every_length(
     graph = GradTTS(config).eval().requires_grad_(False)
     # An untrained score that is large leads a solver away.
     graph.score.project.weight.mul_(0.01)
+    if graph.score.pitch is not None:
+        graph.score.pitch.weight.normal_()
     module = graph.export_graph()
     values = {
         "text": torch.tensor([[1, 0, 9, 0, 12, 0, 2]]),
@@ -127,7 +131,7 @@ def test_the_graph_equals_torch_at_every_length(
     names = [name for name in values if name != "speaker" or speakers > 1]
 
     class Named(torch.nn.Module):
-        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             given = dict(zip(names, inputs, strict=True))
             return module(
                 given["text"],
@@ -144,8 +148,13 @@ def test_the_graph_equals_torch_at_every_length(
             tuple(values[name] for name in names),
             str(file),
             input_names=names,
-            output_names=["mel", "durations"],
-            dynamic_axes={"text": {1: "n"}, "durations": {1: "n"}, "mel": {2: "frames"}},
+            output_names=["mel", "durations", "pitch"][: 3 if config.pitch else 2],
+            dynamic_axes={
+                "text": {1: "n"},
+                "durations": {1: "n"},
+                "mel": {2: "frames"},
+                **({"pitch": {1: "frames"}} if config.pitch else {}),
+            },
             opset_version=17,
             dynamo=False,
         )
@@ -158,13 +167,16 @@ def test_the_graph_equals_torch_at_every_length(
         values["text"], values["lengths"] = torch.from_numpy(text), torch.tensor([text.shape[1]])
         values["scales"] = torch.tensor([0.7, 1.0 + 0.07 * length, 0.0])
         with torch.no_grad():
-            mel, durations = Named()(*(values[name] for name in names))
-        found, frames = session.run(None, {name: values[name].numpy() for name in names})
+            mel, durations, *pitch = Named()(*(values[name] for name in names))
+        found, frames, *heard = session.run(None, {name: values[name].numpy() for name in names})
         assert np.array_equal(frames, durations.numpy())
         assert found.shape == mel.shape == (1, 8, int(durations.sum()))
         scale = max(1.0, float(mel.abs().max()))
         assert np.abs(found - mel.numpy()).max() < 2e-4 * scale
         seen.add(mel.shape[2] % config.stride)
+        for one, other in zip(pitch, heard, strict=True):
+            assert one.shape == (1, mel.shape[2])
+            np.testing.assert_allclose(other, one.numpy(), rtol=1e-4)
     assert len(seen) == config.stride
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from glottis.config import build
 from glottis.corpus import Prepared, load_audio
@@ -18,6 +19,17 @@ from glottis.training.data import Batches
 from glottis.training.run import run
 from glottis.voice import Voice
 from small_recipes import TRAINING, VITS, VOCOS
+
+
+@pytest.fixture(scope="module")
+def told(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few steps of a network that is told the pitch, from segments, resumed once."""
+    network = {**VITS, "pitch": True, "segment_frames": 20, "adversarial_from": 2, "turns": 2}
+    folder = tmp_path_factory.mktemp("runs") / "told"
+    for steps in (3, 5):
+        values = {"model": "vits", "network": network, "training": {**TRAINING, "max_steps": steps}}
+        run(build(Recipe, values, "test"), [data], folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +56,12 @@ def test_batches_hold_the_samples_under_the_frames(data: Path) -> None:
     assert torch.equal(moved.audio, batch.audio)
 
 
-def test_a_trained_run_is_a_voice_without_a_vocoder(trained: Path, tmp_path: Path) -> None:
-    out = export_voice(trained, tmp_path / "v.onnx", weights="float32")
+@pytest.mark.parametrize("kind", ["trained", "told"])
+def test_a_trained_run_is_a_voice_without_a_vocoder(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    source = request.getfixturevalue(kind)
+    out = export_voice(source, tmp_path / "v.onnx", weights="float32")
     voice = Voice.load(out)
     one = voice.speak("Rice is often served in round bowls.", seed=3)
     again = voice.speak("Rice is often served in round bowls.", seed=3)
@@ -58,6 +74,37 @@ def test_a_trained_run_is_a_voice_without_a_vocoder(trained: Path, tmp_path: Pat
         len(voice.speak("Rice is often served.", seed=s, noise_w=0.0).samples) for s in range(3)
     }
     assert len(calm) == 1
+
+
+def test_a_decoder_starts_from_a_vocoder_and_the_rest_from_a_model_of_its_size(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    """By name and shape, and the log says which parts."""
+    vocos = {**VOCOS, "pitch": True}
+    values = {"model": "vocos", "network": vocos, "training": {**TRAINING, "max_steps": 2}}
+    vocoder = run(build(Recipe, values, "test"), [data], tmp_path / "vocos")
+    network = {**VITS, "pitch": True, "segment_frames": 20}
+    training = {**TRAINING, "max_steps": 3, "learning_rate": 0.0}
+    started = {}
+    for source in (vocoder, trained):
+        values = {
+            "model": "vits",
+            "network": network,
+            "training": {**training, "initialize": str(source)},
+        }
+        started[source] = run(
+            build(Recipe, values, "test"), [data], tmp_path / f"from-{source.name}"
+        )
+    theirs = {source: load_file(source / "model.safetensors") for source in started}
+    ours = {source: load_file(run / "model.safetensors") for source, run in started.items()}
+    for name in ("stack.layers.0.expand.weight", "head.project.weight"):
+        torch.testing.assert_close(ours[vocoder][f"decoder.{name}"], theirs[vocoder][name])
+    for name in ("encoder.embed.weight", "posterior.end.bias", "decoder.head.project.weight"):
+        torch.testing.assert_close(ours[trained][name], theirs[trained][name])
+    log = (started[vocoder] / "train.log").read_text()
+    taken = log.partition("taken from")[2].partition("\n")[0]
+    assert "decoder (" in taken
+    assert " encoder (" not in taken
 
 
 def test_a_vocoder_is_refused_where_none_is_needed(trained: Path, tmp_path: Path) -> None:

@@ -179,6 +179,10 @@ class Discriminators(nn.Module):
     def forward(self, samples: Tensor) -> list[Judged]:
         return [member(samples) for member in self.members]
 
+    def turn(self, step: int, turns: int) -> Discriminators:
+        """Those whose turn it is when each judges every ``turns``-th step only."""
+        return self if turns == 1 else Discriminators(list(self.members)[step % turns :: turns])
+
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:

@@ -78,6 +78,78 @@ def harmonic_phase(pitch: Tensor, fft_size: int, hop: int, sample_rate: int) -> 
     return torch.where(pitch[:, None] > 0, phase, 0.0)
 
 
+def recorded_pitch(pitch: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Pitch of recordings ``[batch, frames]`` in Hz, 0 where unvoiced -> its logarithm, and 1 where
+    it is voiced, both ``[batch, frames]``; unvoiced outside ``mask``, bool ``[batch, 1, frames]``,
+    whatever stands there.
+    """
+    if mask is not None:
+        pitch = torch.where(mask.squeeze(1), pitch, 0.0)
+    return torch.log(pitch.clamp_min(1.0)), (pitch > 0).float()
+
+
+def spoken_pitch(log_pitch: Tensor, voicing: Tensor) -> tuple[Tensor, Tensor]:
+    """What :class:`PitchPredictor` says, as voicing between 0 and 1 for :func:`pitch_bells` and as
+    Hz, 0 where unvoiced; both ``[batch, frames]``.
+    """
+    # Steep, so that it is almost always nearly 0 or 1 as in training, but without a jump.
+    return torch.sigmoid(4.0 * voicing), torch.where(voicing > 0, log_pitch.exp(), 0.0)
+
+
+class SpeakerPitch(nn.Module):
+    """Mean and spread of each speaker's log pitch, noted while a model learns from recordings.
+
+    After ``memory`` voiced frames of a speaker what is older counts less and less.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    frames: Tensor
+
+    def __init__(self, speakers: int, memory: float = 1e6) -> None:
+        super().__init__()
+        self.memory = memory
+        self.register_buffer("mean", torch.full((speakers,), math.log(180.0)))
+        self.register_buffer("spread", torch.full((speakers,), 0.2))
+        self.register_buffer("frames", torch.zeros(speakers))
+
+    @torch.no_grad()
+    def hear(self, log_pitch: Tensor, voiced: Tensor, speaker: Tensor | None) -> None:
+        """``log_pitch`` and ``voiced`` (0 or 1) ``[batch, frames]``; ``speaker`` int64 ``[batch]``,
+        None for the only one.
+        """
+        if speaker is None:
+            speaker = torch.zeros(len(voiced), dtype=torch.long, device=voiced.device)
+        zero = torch.zeros_like(self.frames)
+        count = zero.index_add(0, speaker, voiced.sum(1))
+        total = zero.index_add(0, speaker, (log_pitch * voiced).sum(1))
+        mean = total / count.clamp_min(1.0)
+        error = (log_pitch - mean[speaker, None]).square() * voiced
+        variance = zero.index_add(0, speaker, error.sum(1)) / count.clamp_min(1.0)
+        share = count / (self.frames + count).clamp_min(1.0)
+        apart = mean - self.mean
+        # The variance of a mixture: those within, and that between the two means.
+        variance = (1 - share) * self.spread.square() + share * variance
+        variance = variance + share * (1 - share) * apart.square()
+        self.mean.add_(share * apart)
+        self.spread.copy_(variance.sqrt())
+        self.frames.add_(count).clamp_(max=self.memory)
+
+    def moved(self, pitch: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        """Pitch of one speaker as another would have it: moved to their mean of log Hz and widened
+        to their spread; the same speaker's is returned as it is.
+
+        ``pitch`` ``[batch, frames]`` in Hz, 0 where unvoiced; ``source`` and ``target`` int64
+        ``[batch]``.
+        """
+        # A speaker heard in one note only, or hardly, is no reason to fly off.
+        wider = (self.spread[target] / self.spread[source].clamp_min(0.02)).clamp(0.5, 2.0)
+        wider = torch.where(source == target, 1.0, wider)
+        below = torch.log(pitch.clamp_min(1.0)) - self.mean[source][:, None]
+        apart = (self.mean[target] - self.mean[source])[:, None]
+        return pitch * torch.exp(apart + (wider[:, None] - 1) * below)
+
+
 PITCH_BELLS = 36
 
 
@@ -93,3 +165,14 @@ def pitch_bells(log_pitch: Tensor, voiced: Tensor) -> Tensor:
     distance = (log_pitch[:, None] - centres[:, None]) / width
     bells = torch.exp(-0.5 * distance.square()) * voiced[:, None]
     return torch.cat([bells, voiced[:, None]], dim=1)
+
+
+class PitchInput(nn.Conv1d):
+    """What bells of pitch add to a network's input, nothing at first: ``[batch, PITCH_BELLS + 1,
+    frames]`` -> ``[batch, channels, frames]``; of ``stacked`` frames at once, when several are one.
+    """
+
+    def __init__(self, channels: int, stacked: int = 1) -> None:
+        super().__init__((PITCH_BELLS + 1) * stacked, channels, 1)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)

@@ -45,6 +45,7 @@ class TextPrior(TextEncoder):
         mels: int = 0,
         condition_channels: int = 0,
         condition_text: bool = False,
+        prenet: bool = False,
     ) -> None:
         super().__init__(
             symbols,
@@ -55,7 +56,7 @@ class TextPrior(TextEncoder):
             kernel_size,
             dropout,
             window,
-            prenet=False,
+            prenet,
             norm_eps=1e-5,
             condition_channels=condition_channels if condition_text else 0,
         )

@@ -12,18 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glottis.errors import InputError
-from glottis.export import (
-    TOLERANCE,
-    Storage,
-    _description,
-    _example,
-    _metadata,
-    _must_fit,
-    _open,
-    _spoken,
-    _write_graph,
-    load_run,
-)
+from glottis.export.checks import TOLERANCE, open_graph, sentence_inputs
+from glottis.export.description import description_of, languages_spoken, metadata_of
+from glottis.export.runs import load_run, must_fit
+from glottis.export.storage import Storage, write_graph
 from glottis.files import replacing
 from glottis.voice.stepwise import SUFFIX, numbers, pack
 
@@ -45,7 +37,7 @@ def _step_vocoder(
             f"{vocoder} holds {decoder_facts['model']}; {run} speaks frame after frame, which a "
             "WaveNet follows: name its run folder with --vocoder"
         )
-    _must_fit(run, facts, vocoder, decoder_facts)
+    must_fit(run, facts, vocoder, decoder_facts)
     several = len(decoder_facts["speakers"]) > 1
     if several and decoder_facts["speakers"] != facts["speakers"]:
         raise InputError(
@@ -75,10 +67,10 @@ def export_steps(
     vocoder, vocoder_facts = _step_vocoder(run, facts, vocoder_run)
     trained: Any = copy.deepcopy(acoustic).eval().requires_grad_(False)
     config, parts = trained.config, trained.export_steps()
-    spoken = _spoken(facts, acoustic)
+    spoken = languages_spoken(facts, acoustic)
     several = len(facts["speakers"]) > 1
     symbols, made = 24, []
-    example = _example(2 * symbols, several=several, seeded=False)
+    example = sentence_inputs(2 * symbols, several=several, seeded=False)
     # Of text that varies; a step is also tried with random states.
     rng = np.random.default_rng(0)
     with torch.no_grad():
@@ -115,8 +107,8 @@ def export_steps(
         for key, values, axes in graphs:
             file = path if key == "text" else path.with_name(f"{path.stem}-{key}.onnx")
             try:
-                metadata = _metadata(facts, spoken) if key == "text" else {}
-                _write_graph(parts[key], file, weights, metadata, values, axes, unspoken=False)
+                metadata = metadata_of(facts, spoken) if key == "text" else {}
+                write_graph(parts[key], file, weights, metadata, values, axes, unspoken=False)
                 _must_equal(parts[key], file, values)
                 made.append(file.read_bytes())
             finally:
@@ -130,7 +122,7 @@ def export_steps(
                 speakers = decoder.speaker_bias(torch.arange(len(vocoder_facts["speakers"])))
         data = pack(made[1], made[2], sampler_weights, speakers)
         steps_path.write_bytes(data)
-        description = _description(facts, spoken, name or out.stem, license, 0.0, out)
+        description = description_of(facts, spoken, name or out.stem, license, 0.0, out)
         description["glottis"]["steps"] = {
             "reduction": config.reduction,
             "bound": [50.0, config.frames_per_symbol],
@@ -152,7 +144,7 @@ def _must_equal(graph: nn.Module, path: Path, example: dict[str, np.ndarray]) ->
     """Compare a file's outputs with torch's; raise when they differ."""
     import torch
 
-    ours = _open(path).run(None, example)
+    ours = open_graph(path).run(None, example)
     with torch.no_grad():
         theirs = graph(*(torch.from_numpy(value) for value in example.values()))
     theirs = theirs if isinstance(theirs, tuple) else (theirs,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -44,6 +45,20 @@ def choose(kernel: str, kind: str, kinds: Sequence[str], available: Sequence[str
 @lru_cache(maxsize=1)
 def has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def with_triton(forms: tuple[str, ...], tensor: Tensor) -> tuple[str, ...]:
+    """``forms`` and Triton's: first for a tensor on a GPU, and on request in its interpreter."""
+    if not has_triton():
+        return forms
+    if tensor.is_cuda:
+        return ("triton", *forms)
+    return (*forms, "triton") if os.environ.get("TRITON_INTERPRET") == "1" else forms
 
 
 #: Of kernels with a compiled form for plain float32 tensors and a torch form for all others.

@@ -3,10 +3,9 @@
 One row of scores is kept and one bit of direction a cell, never the score matrix. Scores are
 float64 and added in the reference's order, so the two agree to the last bit, ties included.
 
-Where frames lie next to each other in memory a strip of tokens goes through all frames with its
-scores in registers; what its last token scored is left for the next strip. Where tokens do, a frame
-is done after the other, with a loop over scores and a loop over directions apart, because only then
-does the compiler vectorise both.
+Where frames lie next to each other in memory strips of tokens go through all frames
+(:mod:`.mas_strips`). Where tokens do, a frame is done after the other, with a loop over scores and
+a loop over directions apart, because only then does the compiler vectorise both.
 """
 
 from __future__ import annotations
@@ -20,21 +19,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from glottis.kernels import mas_strips
 from glottis.kernels.band import allowed
-
-# Numbers in a register, and registers of tokens in a wide strip.
-LANES = 8
-GROUPS = 4
-
-# How far ahead of the work memory is asked for, in numbers: many rows are read at once, more than
-# the processor follows by itself.
-AHEAD = 64
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,255 +83,6 @@ def _text_fastest(log_prob, tokens, frames, durations, scores, moved):  # type: 
     if best > -np.inf:
         _way_back(moved, tokens, frames, durations)
     return best
-
-
-def _strip(groups: int, frames: int, turned: bool) -> Any:
-    """An intrinsic: ``frames`` frames of a strip of ``groups * LANES`` tokens, in registers.
-
-    ``cells`` is flat; a token's row of frames is ``step`` numbers long when ``turned``, else one
-    frame is read, its tokens side by side. ``entering[frame]`` holds what the token before the
-    strip scored one frame earlier and is overwritten by what its last token did. One bit a token
-    goes to ``moved``, a row of ``moved_step`` bytes a frame. Gives not zero where a cell is NaN or
-    +inf.
-    """
-    places = list(range(LANES))
-
-    @intrinsic
-    def work(  # type: ignore[no-untyped-def]
-        typing,
-        cells,
-        at,
-        step,
-        scores,
-        score_at,
-        entering,
-        entering_at,
-        moved,
-        moved_at,
-        moved_step,
-    ):
-        arguments = cells, at, step, scores, score_at, entering, entering_at, moved, moved_at
-        signature = types.int64(*arguments, moved_step)
-
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            number, bit = ir.IntType(32), ir.IntType(1)
-            element = context.get_data_type(signature.args[0].dtype)
-            size = context.get_abi_sizeof(element)
-            row, wide = ir.VectorType(element, LANES), ir.VectorType(ir.DoubleType(), LANES)
-
-            def pointer(array: int, index: Any, kind: Any) -> Any:
-                struct = cgutils.create_struct_proxy(signature.args[array])
-                data = struct(context, builder, values[array]).data
-                return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
-
-            def plus(index: Any, times: int, step: Any = None) -> Any:
-                factor = ir.Constant(index.type, times)
-                return builder.add(index, factor if step is None else builder.mul(factor, step))
-
-            def shuffle(low: Any, high: Any, where: list[int]) -> Any:
-                kind = ir.VectorType(number, len(where))
-                return builder.shuffle_vector(low, high, ir.Constant(kind, where))
-
-            def transposed(rows: list[Any]) -> list[Any]:
-                """Three rounds of exchanges between registers."""
-                half = 1
-                while half < LANES:
-                    upper = [i if not i & half else i - half + LANES for i in places]
-                    lower = [i + half if not i & half else i + LANES for i in places]
-                    for k in places:
-                        if not k & half:
-                            pair = rows[k], rows[k | half]
-                            rows[k], rows[k | half] = shuffle(*pair, upper), shuffle(*pair, lower)
-                    half *= 2
-                return rows
-
-            _, at, step, _, score_at, _, entering_at, _, moved_at, moved_step = values
-            columns = []
-            for group in range(groups):
-                if turned:
-                    starts = [plus(at, group * LANES + k, step) for k in places]
-                    rows = [builder.load(pointer(0, start, row), align=size) for start in starts]
-                    columns.append(transposed(rows))
-                    prefetch = cgutils.get_or_insert_function(
-                        builder.module,
-                        ir.FunctionType(
-                            ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number]
-                        ),
-                        "llvm.prefetch.p0",
-                    )
-                    for start in starts:
-                        soon = pointer(0, plus(start, AHEAD), ir.IntType(8))
-                        to_read = [ir.Constant(number, value) for value in (0, 3, 1)]
-                        builder.call(prefetch, [soon, *to_read])
-                else:
-                    start = pointer(0, plus(at, group * LANES), row)
-                    columns.append([builder.load(start, align=size)])
-            limit = ir.Constant(row, [float("inf")] * LANES)
-            unusable = ir.Constant(ir.VectorType(bit, LANES), [0] * LANES)
-            score_places = [
-                pointer(3, plus(score_at, group * LANES), wide) for group in range(groups)
-            ]
-            score = [builder.load(place, align=8) for place in score_places]
-            for frame in range(frames):
-                place = pointer(5, plus(entering_at, frame), ir.DoubleType())
-                first = builder.insert_element(
-                    ir.Constant(wide, ir.Undefined), builder.load(place), ir.Constant(number, 0)
-                )
-                last = builder.extract_element(score[-1], ir.Constant(number, LANES - 1))
-                builder.store(last, place)
-                before = [shuffle(score[0], first, [LANES, *places[:-1]])]
-                for group in range(1, groups):
-                    neighbours = [LANES - 1, *range(LANES, 2 * LANES - 1)]
-                    before.append(shuffle(score[group - 1], score[group], neighbours))
-                bits = []
-                for group in range(groups):
-                    cell = columns[group][frame]
-                    wrong = builder.fcmp_unordered(">=", cell, limit)
-                    unusable = builder.or_(unusable, wrong)
-                    bits.append(builder.fcmp_ordered(">", before[group], score[group]))
-                    best = builder.select(bits[-1], before[group], score[group])
-                    widened = cell if element == ir.DoubleType() else builder.fpext(cell, wide)
-                    score[group] = builder.fadd(widened, best)
-                while len(bits) > 1:
-                    both = list(range(2 * bits[0].type.count))
-                    bits = [shuffle(bits[k], bits[k + 1], both) for k in range(0, len(bits), 2)]
-                word = ir.IntType(groups * LANES)
-                target = pointer(7, plus(moved_at, frame, moved_step), word)
-                builder.store(builder.bitcast(bits[0], word), target, align=1)
-            for place, value in zip(score_places, score, strict=True):
-                builder.store(value, place, align=8)
-            return builder.zext(builder.bitcast(unusable, ir.IntType(LANES)), ir.IntType(64))
-
-        return signature, generate
-
-    return work
-
-
-_wide, _narrow = _strip(GROUPS, LANES, True), _strip(1, LANES, True)
-_wide_frame, _narrow_frame = _strip(GROUPS, 1, False), _strip(1, 1, False)
-
-
-@compiled
-def _advance_strips(  # type: ignore[no-untyped-def]
-    cells, low, width, first, count, tokens, frames, scores, entering, moved, spare
-):
-    """The ``count`` frames from ``first`` on, ``cells[token - low, frame - first]``.
-
-    ``low`` is a multiple of ``LANES``; all but ``width`` rows of cells are somebody else's. Gives
-    not zero when a cell is NaN or +inf.
-    """
-    flat, row = cells.reshape(-1), cells.shape[1]
-    bits, bits_row = moved.reshape(-1), moved.shape[1]
-    unusable = 0
-    for i in range(count):
-        entering[i] = -np.inf
-    # A path enters from before the first token, and over the edge of the block before this one.
-    if low > 0:
-        entering[0] = scores[low - 1]
-    elif first == 0:
-        entering[0] = 0.0
-    done = 0
-    while done < width:
-        token = low + done
-        size = GROUPS * LANES if width - done >= GROUPS * LANES else min(LANES, width - done)
-        # Only frames in which both ends can be reached, and one more, which the next strip enters
-        # from; in whole blocks where there is room.
-        begin = min(count, max(0, token - first) // LANES * LANES)
-        end = max(begin, token + size + 1 + frames - tokens - first)
-        end = min(count, begin + (end - begin + LANES - 1) // LANES * LANES)
-        whole = begin + (end - begin) // LANES * LANES
-        place = done * row
-        for i in range(begin, whole, LANES):
-            at, bit = place + i, (first + i) * bits_row + token // LANES
-            if size > LANES:
-                unusable |= _wide(
-                    flat, at, row, scores, token, entering, i, bits, bit, bits_row
-                )  # fmt: skip
-            elif size < LANES:
-                for k in range(size):
-                    for n in range(LANES):
-                        spare[k * LANES + n] = flat[at + k * row + n]
-                for k in range(size * LANES, LANES * LANES):
-                    spare[k] = 0.0
-                unusable |= _narrow(
-                    spare, 0, LANES, scores, token, entering, i, bits, bit, bits_row
-                )  # fmt: skip
-            else:
-                unusable |= _narrow(
-                    flat, at, row, scores, token, entering, i, bits, bit, bits_row
-                )  # fmt: skip
-        # What is left over, of frames or of tokens, goes through a copy.
-        for i in range(whole, end):
-            bit = (first + i) * bits_row + token // LANES
-            for k in range(size):
-                spare[k] = flat[place + k * row + i]
-            for k in range(size, LANES):
-                spare[k] = 0.0
-            if size > LANES:
-                unusable |= _wide_frame(
-                    spare, 0, row, scores, token, entering, i, bits, bit, bits_row
-                )  # fmt: skip
-            else:
-                unusable |= _narrow_frame(
-                    spare, 0, row, scores, token, entering, i, bits, bit, bits_row
-                )  # fmt: skip
-        # Nobody needs the score of the other cells, but they are inside the lengths.
-        bad = np.int32(0)
-        for k in range(size):
-            start = place + k * row
-            for i in range(np.uintp(start), np.uintp(start + begin)):
-                bad += np.int32(not (flat[i] < np.inf))
-            for i in range(np.uintp(start + end), np.uintp(start + count)):
-                bad += np.int32(not (flat[i] < np.inf))
-        unusable |= int(bad)
-        done += size
-    return unusable
-
-
-@compiled
-def _way_back_in_bits(moved, tokens, frames, durations):  # type: ignore[no-untyped-def]
-    token = tokens - 1
-    for frame in range(frames - 1, 0, -1):
-        durations[token] += 1
-        token -= (moved[frame, token // LANES] >> (token % LANES)) & 1
-    durations[token] += 1
-
-
-class _Strips:
-    """Scratch for items of up to so many tokens and frames, a bit a cell."""
-
-    def __init__(self, tokens: int, frames: int, kind: Any) -> None:
-        padded = -(-tokens // (GROUPS * LANES)) * GROUPS * LANES
-        self.scores = np.empty(padded)
-        self.entering = np.empty(frames)
-        self.moved = np.empty((frames, padded // LANES), dtype=np.uint8)
-        self.spare = np.empty(max(GROUPS, LANES) * LANES, dtype=kind)
-
-    def search(
-        self,
-        blocks: Iterable[tuple[int, NDArray[np.floating]]],
-        tokens: int,
-        frames: int,
-        durations: NDArray[np.int64],
-    ) -> float:
-        """The best score, after writing the durations if there is a path.
-
-        A block is ``(low, cells[token - low, frame])``, contiguous; what it holds beyond ``tokens``
-        and ``frames`` is not looked at.
-        """
-        self.scores[:] = -np.inf
-        done = 0
-        unusable = False
-        for low, cells in blocks:
-            width, count = min(len(cells), tokens - low), min(cells.shape[1], frames - done)
-            sizes = low, width, done, count, tokens, frames
-            scratch = self.scores, self.entering, self.moved, self.spare
-            unusable |= bool(_advance_strips(cells, *sizes, *scratch))
-            done += count
-        best = np.nan if unusable else float(self.scores[tokens - 1])
-        if best > -np.inf:
-            _way_back_in_bits(self.moved, tokens, frames, durations)
-        return best
 
 
 @compiled
@@ -574,10 +313,9 @@ def search(
         most_tokens = max(int(text_lengths[item]) for item in items)
         most_frames = max(int(frame_lengths[item]) for item in items)
         if optional is None and not by_text:
-            strips = _Strips(most_tokens, most_frames, cells.dtype)
-            for item in items:
-                sizes = int(text_lengths[item]), int(frame_lengths[item])
-                score[item] = strips.search([(0, cells[item])], *sizes, durations[item])
+            scratch = mas_strips.scratch(most_tokens, most_frames, cells.dtype)
+            lengths = text_lengths, frame_lengths, items.start, items.step
+            mas_strips.search(cells, *lengths, durations, score, *scratch)
             return
         scores = np.empty((2, most_tokens + 1), dtype=np.float64)
         kind = np.uint8 if optional is None else np.int32
@@ -607,15 +345,24 @@ def search_blocks(
     def ready() -> Iterable[tuple[int, NDArray[np.floating]]]:
         for low, cells in blocks:
             turned = _single_or_double(cells).T
-            if low % LANES:
+            if low % mas_strips.BITS:
                 # Tokens before those that are within reach: their scores are nobody's concern.
-                turned = np.pad(turned, ((low % LANES, 0), (0, 0)))
-            yield low - low % LANES, np.ascontiguousarray(turned)
+                turned = np.pad(turned, ((low % mas_strips.BITS, 0), (0, 0)))
+            yield low - low % mas_strips.BITS, np.ascontiguousarray(turned)
 
     each = iter(ready())
     first = next(each)
-    strips = _Strips(tokens, frames, first[1].dtype)
-    return durations, strips.search(itertools.chain([first], each), tokens, frames, durations)
+    scratch = mas_strips.scratch(tokens, frames, first[1].dtype)
+    scores, _, moved, *_ = scratch
+    done, unusable = 0, False
+    for low, cells in itertools.chain([first], each):
+        width, count = min(len(cells), tokens - low), min(cells.shape[1], frames - done)
+        unusable |= mas_strips.advance(cells, low, width, done, count, tokens, frames, *scratch)
+        done += count
+    best = np.nan if unusable else float(scores[tokens - 1])
+    if best > -np.inf:
+        mas_strips.way_back(moved, tokens, frames, durations)
+    return durations, best
 
 
 def _each(

@@ -3,7 +3,8 @@
 The scores of a frame are kept in global memory, float64, two rows an item, so that each token can
 read its neighbour's; a barrier stands between frames. Scores are added in the reference's order.
 Triton's interpreter runs the same code on a CPU when ``TRITON_INTERPRET=1`` is set before the
-first import. So far the tests have run it in that way only, and its speed is not known.
+first import. So far the tests have run it in that way, and compiled it, only; its speed is not
+known.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ needs neither torch nor numba.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glottis.errors import InputError
-from glottis.kernels.choice import choose, has_numba
+from glottis.kernels.choice import choose, has_numba, with_triton
 
 if TYPE_CHECKING:
     import torch
@@ -35,19 +34,10 @@ def available() -> tuple[str, ...]:
     return ("numba", "reference") if has_numba() else ("reference",)
 
 
-@lru_cache(maxsize=1)
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
 def _forms(log_prob: Any, optional: Any) -> tuple[str, ...]:
-    """The kinds of ``mas`` for this input: Triton's on a GPU, and on request in its interpreter."""
+    """The kinds of ``mas`` for this input: Triton's wants a tensor and no optional tokens."""
     forms = available()
-    if not is_torch(log_prob) or optional is not None or not _has_triton():
-        return forms
-    if log_prob.is_cuda:
-        return ("triton", *forms)
-    return (*forms, "triton") if os.environ.get("TRITON_INTERPRET") == "1" else forms
+    return with_triton(forms, log_prob) if is_torch(log_prob) and optional is None else forms
 
 
 def mas(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from glottis.errors import InputError
 from glottis.kernels import trajectory_reference
-from glottis.kernels.choice import choose
+from glottis.kernels.choice import choose, with_triton
 from glottis.kernels.search import available as compiled_forms
 from glottis.kernels.search import is_torch, thread_count, to_numpy
 from glottis.kernels.trajectory_reference import Window, unusable
@@ -24,7 +24,7 @@ from glottis.kernels.trajectory_reference import Window, unusable
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("numba", "torch", "reference")
+KINDS = ("triton", "numba", "torch", "reference")
 
 STATIC: Window = (0, 0, (1.0,))
 #: Static, first and second difference, as HTS and nnmnkwii use them.
@@ -59,8 +59,9 @@ def mlpg(
             right + 1`` numbers; the first must be static, ``(0, 0, [1.0])``.
         lengths: integers ``[...]``, frames in each item; what lies beyond them, NaN included, is
             not looked at and the result there is zero. All frames when None.
-        kind: ``"auto"`` (the first that can run here of ``numba``, on the CPU, and ``torch``, any
-            device, a step a frame), or a name, ``"reference"`` (dense, numpy) among them.
+        kind: ``"auto"`` (the first that can run of ``triton``, for tensors on a GPU, ``numba``, on
+            the CPU, and ``torch``, any device, a step a frame), or a name, ``"reference"`` (dense,
+            numpy) among them.
 
     Raises:
         InputError: (a ValueError) a width that the windows do not divide, wrong windows or lengths,
@@ -174,7 +175,7 @@ def mlpg_windowed(values: torch.Tensor, windows: Sequence[Window]) -> torch.Tens
 
 @lru_cache(maxsize=1)
 def available() -> tuple[str, ...]:
-    """The kinds that can run here, fastest first."""
+    """The kinds that can run here on memory of the CPU, fastest first."""
     import importlib.util
 
     forms = {*compiled_forms(), *(["torch"] if importlib.util.find_spec("torch") else [])}
@@ -182,11 +183,11 @@ def available() -> tuple[str, ...]:
 
 
 def form_for(tensor: torch.Tensor, kernel: str, kind: str) -> str:
-    """The form for a tensor: by default numba where its memory is, torch elsewhere."""
+    """The form for a tensor: by default numba on the CPU, Triton's on a GPU, torch elsewhere."""
     forms = available()
     if tensor.device.type != "cpu":
         forms = tuple(sorted(forms, key=lambda form: form != "torch"))
-    return choose(kernel, kind, KINDS, forms)
+    return choose(kernel, kind, KINDS, with_triton(forms, tensor))
 
 
 def checked_windows(windows: Sequence[Any]) -> tuple[Window, ...]:

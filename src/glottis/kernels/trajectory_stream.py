@@ -70,17 +70,19 @@ class TrajectoryStream:
                 f"mean and variance must be [frames, {size}], not {list(mean.shape)} and "
                 f"{list(variance.shape)}"
             )
+        shape = (len(mean), len(self.windows), self.static)
+        frames = np.empty((len(mean), 2, *shape[1:]))
+        frames[:, 0] = mean.reshape(shape)
+        precision = frames[:, 1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            precision = 1 / variance.astype(np.float64)
-        bad = ~((precision >= 0) & (precision < np.inf)).all(1)
-        if bad.any():
+            np.divide(1.0, variance.reshape(shape), out=precision, dtype=np.float64)
+        # A NaN is neither.
+        if len(mean) and not (precision.min() >= 0 and precision.max() < np.inf):
+            bad = ~((precision >= 0) & (precision < np.inf)).all((1, 2))
             at = self.seen + len(self.waiting) + int(np.flatnonzero(bad)[0])
             raise InputError(unusable(at))
-        shape = (-1, 1, len(self.windows), self.static)
-        frames = np.concatenate(
-            [mean.astype(np.float64).reshape(shape), precision.reshape(shape)], axis=1
-        )
-        self.waiting = np.concatenate([self.waiting, frames])
+        first = not len(self.waiting)
+        self.waiting = frames if first else np.concatenate([self.waiting, frames])
         self.means = np.concatenate([self.means, frames[:, 0, 0]])
         # The last frames have no slopes, and which they are is not known yet.
         if self.lookahead is None:

@@ -47,14 +47,20 @@ def precisions(
     _, frames, width = mean.shape
     reach = max(max(left, right) for left, right, _ in windows)
     if lengths is None:
-        if variance.requires_grad:
+        # Inside vmap and its kin a tensor does not say that it is differentiated.
+        differentiated = (
+            variance.requires_grad
+            or torch.compiler.is_compiling()
+            or torch._C._functorch.is_functorch_wrapped_tensor(variance)
+        )
+        if differentiated:
             weight = torch.ones(frames, width, dtype=mean.dtype, device=mean.device)
         else:  # in place: on short input fresh memory costs as much as the solution
             weight = variance.reciprocal()
         for end in (slice(None, reach), slice(max(0, frames - reach), None)):
             # Multiplied, so that what is no variance is found there too.
             weight[..., end, width // len(windows) :] *= 0
-        return mean, weight / variance if variance.requires_grad else weight
+        return mean, weight / variance if differentiated else weight
     place = torch.arange(frames, device=mean.device)
     static = torch.arange(width, device=mean.device) < width // len(windows)
     count = lengths.to(mean.device)[:, None]
@@ -101,6 +107,10 @@ def trajectory(
     kind = form_for(precision, "mlpg", kind)
     if kind == "torch":
         return _solve(mean, precision, windows, weighted).contiguous()
+    if kind == "triton":
+        from glottis.kernels import trajectory_triton
+
+        return trajectory_triton.solve(mean.detach(), precision.detach(), windows, weighted)
     arrays = mean.detach().cpu().numpy(), precision.detach().cpu().numpy()
     if kind == "numba":
         from glottis.kernels import trajectory_numba

@@ -12,6 +12,9 @@ from torch.distributions import Distribution, constraints
 
 from glottis.errors import InputError
 
+#: Frames of a block in the corners of a lattice.
+CORNER = 128
+
 
 class GaussianLattice(Distribution):
     """One Gaussian with diagonal covariance for each token; the lattice of their log-densities.
@@ -133,9 +136,9 @@ class GaussianLattice(Distribution):
 
         ``value`` is ``[batch, channels, frames]``, of which the first ``frames`` of ``item`` are
         read. Yields ``(low, [block, width])`` for :func:`glottis.kernels.mas_blocks`, frames next
-        to each other in memory: only tokens from which both ends can be reached (and up to seven
-        more, because the search likes multiples of eight), the corners are not even computed. No
-        gradients.
+        to each other in memory, which the next block overwrites: only tokens from which both ends
+        can be reached (and up to seven more, because the search likes multiples of eight), the
+        corners are not even computed. No gradients.
         """
         text = self._mean.shape[2]
         tokens = text if self.text_lengths is None else int(self.text_lengths[item])
@@ -146,16 +149,28 @@ class GaussianLattice(Distribution):
                 None if self._log_scale is None else self._log_scale[item : item + 1, :, :tokens],
                 validate_args=False,
             )
-            centre, of_token, left = one._of_tokens(dtype)
-            of_frame, right = one._of_frames(value[item : item + 1, :, :frames].to(dtype) - centre)
-            for first in range(0, frames, size):
-                last = min(first + size, frames)
+            centre, of_token, left = (each[0] for each in one._of_tokens(dtype))
+            left = left.T
+            # Memory of one block's size stays in the cache; fresh memory for each would not.
+            size = min(size, frames)
+            right = left.new_empty(left.shape[1], size)
+            found = left.new_empty(tokens * size)
+            last = 0
+            while last < frames:
+                # Narrow blocks fit the corners, which nobody needs, better than wide ones.
+                corner = last < tokens or last + size > frames - tokens
+                first, last = last, min(last + (min(size, CORNER) if corner else size), frames)
                 low, high = max(0, tokens - frames + first) // 8 * 8, min(last, tokens)
-                here = slice(first, last)
-                cells = torch.baddbmm(
-                    of_token[:, low:high, None], left[:, low:high], right[:, :, here]
-                )
-                yield low, (cells if of_frame is None else cells.add_(of_frame[:, :, here]))[0].T
+                factor = right[:, : last - first]
+                centred = factor[-len(centre) :]
+                torch.sub(value[item, :, first:last].to(dtype), centre, out=centred)
+                if self._log_scale is not None:
+                    torch.mul(centred, centred, out=factor[: len(centre)])
+                cells = found[: (high - low) * (last - first)].view(high - low, last - first)
+                torch.addmm(of_token[low:high, None], left[low:high], factor, out=cells)
+                if self._log_scale is None:
+                    cells.add_(-0.5 * centred.square().sum(0))
+                yield low, cells.T
 
     def _dtype(self, value: Tensor) -> torch.dtype:
         """float64 when anything is, else float32."""
@@ -165,38 +180,38 @@ class GaussianLattice(Distribution):
         return torch.float64 if torch.float64 in kinds else torch.float32
 
     # Glow-TTS's four terms: with p = 1 / sigma^2, a token's own term is what needs no frame,
-    # -1/2 sum_d (mu^2 p + log 2 pi sigma^2), and the others are the product of (p, mu p) with
-    # (-z^2 / 2, z). For unit variance -z^2 / 2 is the same for all tokens and needs no product.
+    # -1/2 sum_d (mu^2 p + log 2 pi sigma^2), and the others are the product of (-p / 2, mu p) with
+    # (z^2, z). For unit variance -z^2 / 2 is the same for all tokens and needs no product.
 
     def _lattice(self, value: Tensor, dtype: torch.dtype) -> Tensor:
         """``[batch, text, frames]``."""
         centre, of_token, left = self._of_tokens(dtype)
         of_frame, right = self._of_frames(value - centre)
+        # Laid out by rows: the batched product takes a seventh longer to read it the other way.
+        left = left.transpose(1, 2).contiguous()
         product = torch.baddbmm(of_token[:, :, None], left, right)
         return product if of_frame is None else product + of_frame
 
     def _of_tokens(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """The centre ``[batch, channels, 1]``, the token's own term and the left factor."""
+        """The centre ``[batch, channels, 1]``, the token's own term, the left factor's rows."""
         mean = self._mean.to(dtype)
         centre = self._centre(mean.detach())
         mean = mean - centre
         normaliser = mean.shape[1] * math.log(2 * math.pi)
         if self._log_scale is None:
             own = -0.5 * (mean.square().sum(1) + normaliser)
-            return centre, own, mean.transpose(1, 2).contiguous()
+            return centre, own, mean
         log_scale = self._log_scale.to(dtype)
         precision = (-2 * log_scale).exp()
         weighted = mean * precision
         of_token = -0.5 * ((mean * weighted + 2 * log_scale).sum(1) + normaliser)
-        # Laid out by rows: the product takes a seventh longer to read it the other way.
-        left = torch.cat([precision.transpose(1, 2), weighted.transpose(1, 2)], dim=2)
-        return centre, of_token, left
+        return centre, of_token, torch.cat([-0.5 * precision, weighted], dim=1)
 
     def _of_frames(self, value: Tensor) -> tuple[Tensor | None, Tensor]:
         """For unit variance the frame's own term ``[batch, 1, frames]``, and the right factor."""
         if self._log_scale is None:
             return -0.5 * value.square().sum(1)[:, None, :], value
-        return None, torch.cat([-0.5 * value.square(), value], dim=1)
+        return None, torch.cat([value.square(), value], dim=1)
 
     def _centre(self, mean: Tensor) -> Tensor:
         """Each channel's average mean, ``[batch, channels, 1]``; a constant, so no gradient."""

@@ -93,8 +93,9 @@ class TrajectoryGaussian(Distribution):
         distance = distance.expand(*shape, *self.event_shape)
         # All draws of one item share its precision: the item's axis last, then one more for draws.
         items = self._precision.shape[0]
+        draws = shape.numel() // max(1, items)
         flat = distance.reshape(-1, *self.event_shape)
-        off = mlpg_windowed(flat, self.windows).unflatten(0, (-1, items))
+        off = mlpg_windowed(flat, self.windows).unflatten(0, (draws, items))
         quadratic = (self._precision * off.square()).sum((2, 3)).reshape(shape)
         return 0.5 * (self._log_determinant() - quadratic) - 0.5 * self._size * math.log(
             2 * math.pi
@@ -204,7 +205,7 @@ class TrajectoryGaussian(Distribution):
         shape = self._extended_shape(torch.Size(sample_shape))
         with torch.no_grad():
             noise = torch.randn(shape, generator=generator, dtype=self._precision.dtype)
-            draws = max(1, noise.numel() // max(1, self._mean.numel()))
+            draws = noise.numel() // max(1, self._mean.numel())
             each = self._precision.expand(draws, *self._precision.shape).flatten(0, 1)
             made = mlpg_colour(noise.reshape(-1, *self.event_shape), each, self.windows)
             drawn = self._mean + made.reshape(shape).to(self._mean)

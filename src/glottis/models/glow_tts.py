@@ -30,7 +30,15 @@ from glottis.blocks.duration import (
 )
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
-from glottis.blocks.pitch import PITCH_BELLS, PitchPredictor, pitch_bells, pitch_log_density
+from glottis.blocks.pitch import (
+    PITCH_BELLS,
+    PitchInput,
+    PitchPredictor,
+    pitch_bells,
+    pitch_log_density,
+    recorded_pitch,
+    spoken_pitch,
+)
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.text_encoder import TextEncoder
 from glottis.blocks.wavenet import GatedStack
@@ -183,9 +191,7 @@ class PitchCondition(nn.Module):
     def __init__(self, channels: int, squeeze: int) -> None:
         super().__init__()
         self.squeeze = squeeze
-        self.project = nn.Conv1d((PITCH_BELLS + 1) * squeeze, channels, 1)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+        self.project = PitchInput(channels, squeeze)
 
     def forward(self, bells: Tensor) -> Tensor:
         out: Tensor = self.project(_stack(bells, self.squeeze))
@@ -569,9 +575,7 @@ class GlowTTS(nn.Module):
             log_pitch, voicing = self.pitch_predictor(
                 expand(prior.hidden, durations, mask.shape[2]), mask
             )
-            # Steep, so that it is almost always nearly 0 or 1 as in training, but without a jump.
-            voiced = torch.sigmoid(4.0 * voicing)
-            pitch = torch.where(voicing > 0, log_pitch.exp(), 0.0)
+            voiced, pitch = spoken_pitch(log_pitch, voicing)
         bells = _bells(log_pitch, voiced)
         mel = self.decoder.inverse(latent, mask, self._condition(speaker, bells))
         if self.regression is None:
@@ -591,8 +595,7 @@ class GlowTTS(nn.Module):
             return None, None
         if batch.pitch is None:
             raise ValueError("this model is conditioned on pitch, which the batch does not have")
-        pitch = torch.where(mask.squeeze(1), batch.pitch[:, : mask.shape[2]], 0.0)
-        return torch.log(pitch.clamp_min(1.0)), (pitch > 0).float()
+        return recorded_pitch(batch.pitch[:, : mask.shape[2]], mask)
 
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
         embedded = embed_speaker(self.speakers, speaker)

@@ -10,7 +10,6 @@ means (eq. 11), and the diffusion's (eq. 13), on random segments of an utterance
 
 from __future__ import annotations
 
-import itertools
 import math
 import zlib
 from collections.abc import Iterator
@@ -33,6 +32,14 @@ from glottis.blocks.duration import (
 )
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
+from glottis.blocks.pitch import (
+    PitchPredictor,
+    pitch_bells,
+    pitch_log_density,
+    recorded_pitch,
+    spoken_pitch,
+)
+from glottis.blocks.score_network import ScoreNetwork
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.text_encoder import TextEncoder
 from glottis.corpus.batches import UtteranceBatch
@@ -66,6 +73,11 @@ class Config:
     what the score learns from in one utterance; 0 for no bound. ``padding_counts`` lets the U-Net's
     averages run over padding too, as the authors' code does.
 
+    ``pitch`` tells the score fundamental frequency and voicing, and predicts both from the text
+    when speaking; ``pitch_weight`` multiplies the predictor's loss. The likelihood is then that of
+    log-mels given pitch. During the first ``alignment_steps`` only the text's part is trained,
+    which is quick.
+
     ``n_timesteps`` and ``solver`` are how log-mels are drawn unless told otherwise, and what an
     exported voice does.
     """
@@ -97,6 +109,10 @@ class Config:
     time_scale: float = 1000.0
     padding_counts: bool = False
     segment_frames: int = 172
+    pitch: bool = False
+    pitch_channels: int = 64
+    pitch_weight: float = 0.1
+    alignment_steps: int = 0
     beta_min: float = 0.05
     beta_max: float = 20.0
     n_timesteps: int = 10
@@ -110,6 +126,8 @@ class Config:
                     f"{name} must be a multiple of {self.stride}, not {value}: the score network "
                     f"halves both axes {len(self.score_multipliers) - 1} times"
                 )
+        if self.alignment_steps and self.prior_loss == "none":
+            raise InputError("alignment_steps train the means, which need a prior_loss")
         if self.n_timesteps < 1:
             raise InputError(f"n_timesteps must be at least 1, not {self.n_timesteps}")
         if self.score_channels % (2 * self.score_groups):
@@ -124,16 +142,24 @@ class Config:
         return int(2 ** (len(self.score_multipliers) - 1))
 
     @property
+    def hidden_channels(self) -> int:
+        """Of what the text and, with ``speaker_in_text``, the speaker became."""
+        told = self.speakers > 1 and self.speaker_in_text
+        return self.channels + (self.speaker_channels if told else 0)
+
+    @property
     def schedule(self) -> NoiseSchedule:
         """Of the noise."""
         return NoiseSchedule(self.beta_min, self.beta_max)
 
 
 class Prior(NamedTuple):
-    """What text says: ``mean`` ``[batch, mels, text]`` and ``log_durations`` ``[batch, text]``."""
+    """What text says: ``mean`` ``[batch, mels, text]``, ``log_durations`` ``[batch, text]`` and
+    ``hidden`` ``[batch, channels, text]``, what the text and the speaker became."""
 
     mean: Tensor
     log_durations: Tensor
+    hidden: Tensor
 
 
 class Encoder(TextEncoder):
@@ -156,212 +182,18 @@ class Encoder(TextEncoder):
             prenet_dropout=config.prenet_dropout,
         )
         self.speaker_in_text = config.speaker_in_text
-        given = config.speaker_channels if config.speakers > 1 and config.speaker_in_text else 0
-        self.mean = nn.Conv1d(config.channels + given, config.mel.mels, 1)
+        self.mean = nn.Conv1d(config.hidden_channels, config.mel.mels, 1)
         # About the mean log-mel of speech: the search should not wait for the offset.
         nn.init.constant_(self.mean.bias, -5.0)  # type: ignore[arg-type]
         self.durations = DurationPredictor(
-            config.channels + given, config.duration_channels, dropout=config.duration_dropout
+            config.hidden_channels, config.duration_channels, dropout=config.duration_dropout
         )
 
     def forward(self, text: Tensor, mask: Tensor, speaker: Tensor | None) -> Prior:
         x = self.features(text, mask)
         if speaker is not None and self.speaker_in_text:
             x = torch.cat([x, speaker[:, :, None].expand(-1, -1, x.shape[2])], dim=1)
-        return Prior(self.mean(x).float() * mask, self.durations(x.detach(), mask))
-
-
-class Convolution(nn.Module):
-    """3 x 3 convolution, group normalisation, Mish.
-
-    ``x`` ``[batch, before, mels, frames]`` -> ``[batch, after, mels, frames]``; ``mask`` bool
-    ``[batch, 1, 1, frames]`` or None when all is real; ``counted`` is the mask of what the
-    normalisation averages over, or None for everything.
-    """
-
-    def __init__(self, before: int, after: int, groups: int) -> None:
-        super().__init__()
-        self.convolve = nn.Conv2d(before, after, 3, padding=1)
-        self.norm = nn.GroupNorm(groups, after)
-
-    def forward(self, x: Tensor, mask: Tensor | None, counted: Tensor | None) -> Tensor:
-        x = self.convolve(_inside(x, mask))
-        if counted is None:
-            return _inside(F.mish(self.norm(x)), mask)
-        batch, channels, mels, frames = x.shape
-        groups = self.norm.num_groups
-        x = x.float().view(batch, groups, -1, frames)
-        where = counted.view(batch, 1, 1, frames)
-        count = where.sum((2, 3), keepdim=True) * x.shape[2]
-        mean = (x * where).sum((2, 3), keepdim=True) / count
-        variance = ((x - mean).square() * where).sum((2, 3), keepdim=True) / count
-        x = ((x - mean) * torch.rsqrt(variance + self.norm.eps)).view(batch, channels, mels, frames)
-        x = x * self.norm.weight[:, None, None] + self.norm.bias[:, None, None]
-        return _inside(F.mish(x), mask)
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions with the time added between, and a shortcut."""
-
-    def __init__(self, before: int, after: int, time: int, groups: int) -> None:
-        super().__init__()
-        self.time = nn.Linear(time, after)
-        self.first = Convolution(before, after, groups)
-        self.second = Convolution(after, after, groups)
-        self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
-
-    def forward(self, x: Tensor, mask: Tensor | None, counted: Tensor | None, t: Tensor) -> Tensor:
-        y = self.first(x, mask, counted) + self.time(F.mish(t))[:, :, None, None]
-        out: Tensor = self.second(y, mask, counted) + self.shortcut(_inside(x, mask))
-        return out
-
-
-class LinearAttention(nn.Module):
-    """Attention without a softmax over queries, added by a gain that starts at 0.
-
-    Source: Shen et al. 2021, as the authors' code has it. With keys ``K = softmax_n(W_k X)`` a head
-    gives ``(W_v X K^T)^T``-weighted queries; every map but the softmax is linear, so the whole is
-    one ``[channels, channels]`` matrix for each item, made from ``X K^T`` and applied to ``X``:
-    values and queries are never computed at each position.
-    """
-
-    def __init__(self, channels: int, heads: int = 4, size: int = 32) -> None:
-        super().__init__()
-        self.heads, self.size = heads, size
-        self.query_key_value = nn.Conv2d(channels, 3 * heads * size, 1, bias=False)
-        self.out = nn.Conv2d(heads * size, channels, 1)
-        self.gain = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor, counted: Tensor | None) -> Tensor:
-        batch, channels, mels, frames = x.shape
-        query, key, value = self.query_key_value.weight.view(3, self.heads, self.size, channels)
-        flat = x.flatten(2)
-        scores = key.reshape(-1, channels) @ flat
-        if counted is not None:
-            scores = scores.view(batch, -1, mels, frames).masked_fill(~counted, -math.inf)
-            scores = scores.flatten(2)
-            flat = torch.where(counted, x, 0.0).flatten(2)
-        weights = scores.softmax(-1)
-        # [batch, channels, heads, size]: what each key gathers of the input.
-        gathered = (flat @ weights.transpose(1, 2)).unflatten(2, (self.heads, self.size))
-        context = torch.einsum("hec,bchd->bhde", value, gathered)
-        out = self.out.weight.view(channels, self.heads, self.size)
-        matrix = torch.einsum("ohe,bhde,hdc->boc", out, context, query)
-        mixed = matrix @ x.flatten(2) + self.out.bias[:, None]  # type: ignore[index]
-        return x + self.gain * mixed.view(batch, channels, mels, frames)
-
-
-class Stage(nn.Module):
-    """Two residual blocks and attention at one resolution; ``resize`` leads to the next."""
-
-    def __init__(self, before: int, after: int, time: int, groups: int, resize: nn.Module) -> None:
-        super().__init__()
-        self.first = ResidualBlock(before, after, time, groups)
-        self.second = ResidualBlock(after, after, time, groups)
-        self.attention = LinearAttention(after)
-        self.resize = resize
-
-    def forward(self, x: Tensor, mask: Tensor | None, counted: Tensor | None, t: Tensor) -> Tensor:
-        x = self.second(self.first(x, mask, counted, t), mask, counted, t)
-        attended: Tensor = self.attention(x, counted)
-        return attended
-
-
-class ScoreNetwork(nn.Module):
-    """``grad log p_t(x)``: a U-Net over mels and frames, given the mean and the time.
-
-    ``x`` and ``mean`` ``[batch, mels, frames]``, ``t`` ``[batch]``, ``mask`` bool
-    ``[batch, 1, frames]`` or None when everything is real, ``speaker`` ``[batch,
-    speaker_channels]`` or None -> like ``x``, zero outside the mask. Frames are a multiple of the
-    config's ``stride``.
-    """
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        time, groups, mels = config.score_channels, config.score_groups, config.mel.mels
-        self.time_scale, self.time_channels = config.time_scale, time
-        self.padding_counts = config.padding_counts
-        several = config.speakers > 1
-        self.speaker = (
-            nn.Sequential(
-                nn.Linear(config.speaker_channels, 4 * config.speaker_channels),
-                nn.Mish(),
-                nn.Linear(4 * config.speaker_channels, mels),
-            )
-            if several
-            else None
-        )
-        self.time = nn.Sequential(nn.Linear(time, 4 * time), nn.Mish(), nn.Linear(4 * time, time))
-        sizes = [2 + several, *(time * factor for factor in config.score_multipliers)]
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        pairs = list(itertools.pairwise(sizes))
-        for before, after in pairs[:-1]:
-            halve = nn.Conv2d(after, after, 3, 2, 1)
-            self.down.append(Stage(before, after, time, groups, halve))
-        self.down.append(Stage(*pairs[-1], time, groups, nn.Identity()))
-        deepest = sizes[-1]
-        self.middle_first = ResidualBlock(deepest, deepest, time, groups)
-        self.middle_attention = LinearAttention(deepest)
-        self.middle_second = ResidualBlock(deepest, deepest, time, groups)
-        for before, after in reversed(pairs[1:]):
-            double = nn.ConvTranspose2d(before, before, 4, 2, 1)
-            self.up.append(Stage(2 * after, before, time, groups, double))
-        self.final = Convolution(time, time, groups)
-        self.project = nn.Conv2d(time, 1, 1)
-
-    def forward(
-        self,
-        x: Tensor,
-        mean: Tensor,
-        t: Tensor,
-        mask: Tensor | None = None,
-        speaker: Tensor | None = None,
-    ) -> Tensor:
-        t = self.time(self._sinusoids(t))
-        rows = [mean, x]
-        if self.speaker is not None:
-            if speaker is None:
-                raise ValueError("this score network was built with speakers and needs one")
-            rows.append(self.speaker(speaker)[:, :, None].expand_as(x))
-        x = torch.stack(rows, dim=1)
-        inside = None if mask is None else mask.unsqueeze(1)
-        if inside is not None:
-            # Not a product: what padding holds may be NaN.
-            x = torch.where(inside, x, 0.0)
-        masks, skips = [inside], []
-        for stage in self.down:
-            inside = masks[-1]
-            x = stage(x, inside, self._counted(inside), t)
-            skips.append(x)
-            x = stage.resize(_inside(x, inside))  # type: ignore[operator]
-            masks.append(None if inside is None else inside[..., ::2])
-        masks.pop()
-        inside = masks[-1]
-        x = self.middle_first(x, inside, self._counted(inside), t)
-        x = self.middle_attention(x, self._counted(inside))
-        x = self.middle_second(x, inside, self._counted(inside), t)
-        for stage in self.up:
-            inside = masks.pop()
-            x = stage(torch.cat([x, skips.pop()], dim=1), inside, self._counted(inside), t)
-            x = stage.resize(_inside(x, inside))  # type: ignore[operator]
-        inside = masks[0]
-        x = self.final(x, inside, self._counted(inside))
-        score: Tensor = _inside(self.project(_inside(x, inside)), inside).squeeze(1)
-        return score
-
-    def _counted(self, mask: Tensor | None) -> Tensor | None:
-        return None if self.padding_counts else mask
-
-    def _sinusoids(self, t: Tensor) -> Tensor:
-        half = self.time_channels // 2
-        steps = torch.arange(half, device=t.device, dtype=torch.float32)
-        rates = torch.exp(-math.log(10000) / (half - 1) * steps)
-        angles = self.time_scale * t.float()[:, None] * rates[None, :]
-        return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def _inside(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x if mask is None else x * mask
+        return Prior(self.mean(x).float() * mask, self.durations(x.detach(), mask), x)
 
 
 class Alignment(NamedTuple):
@@ -383,8 +215,20 @@ class GradTTS(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.score = ScoreNetwork(config)
+        self.score = ScoreNetwork(
+            config.mel.mels,
+            config.score_channels,
+            config.score_multipliers,
+            config.score_groups,
+            time_scale=config.time_scale,
+            padding_counts=config.padding_counts,
+            speaker_channels=config.speaker_channels if config.speakers > 1 else 0,
+            pitch=config.pitch,
+        )
         self.speakers = speaker_table(config.speakers, config.speaker_channels)
+        self.pitch_predictor: PitchPredictor | None = None
+        if config.pitch:
+            self.pitch_predictor = PitchPredictor(config.hidden_channels, config.pitch_channels)
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss of :meth:`steps` trains."""
@@ -428,7 +272,8 @@ class GradTTS(nn.Module):
         """
         names = zlib.crc32("\n".join(batch.names).encode())
         seed = (torch.initial_seed() * 1_000_003 + step * 4_294_967_311 + names) % 2**63
-        yield "score", *self._losses(batch, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        yield "score", *self._losses(batch, generator, step >= self.config.alignment_steps)
 
     @torch.no_grad()
     def validate(self, batch: UtteranceBatch) -> dict[str, Tensor]:
@@ -437,31 +282,50 @@ class GradTTS(nn.Module):
         return {"loss": loss, **logs}
 
     def _losses(
-        self, batch: UtteranceBatch, generator: torch.Generator
+        self, batch: UtteranceBatch, generator: torch.Generator, score: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
         config, found = self.config, self.align(batch)
-        lengths, prior = batch.mel_lengths, found.prior
+        prior, longest = found.prior, batch.mel.shape[2]
         duration = duration_loss(
             prior.log_durations, found.durations, found.text_lengths, config.duration_loss
         )
-        longest = batch.mel.shape[2]
-        mean = expand(prior.mean, found.durations, longest)
-        mask = mask_from_lengths(lengths, longest)
-        mel = torch.where(mask, batch.mel, 0.0)
+        mask = mask_from_lengths(batch.mel_lengths, longest)
         logs = {
             "duration": duration,
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
             "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
         loss = config.duration_weight * duration
+        mean = expand(prior.mean, found.durations, longest)
+        mel = torch.where(mask, batch.mel, 0.0)
         if config.prior_loss != "none":
             logs["prior"] = self._prior_loss(mel - mean, mask)
             loss = loss + config.prior_weight * logs["prior"]
-        mel, mean, lengths = self._segment(mel, mean, lengths, generator)
+        tracks = [mel, mean]
+        if self.pitch_predictor is not None:
+            log_pitch, voiced = self._pitch(batch, mask)
+            tracks.append(pitch_bells(log_pitch, voiced))
+            hidden = expand(prior.hidden, found.durations, longest)
+            predicted, voicing = self.pitch_predictor(hidden, mask)
+            density = pitch_log_density(predicted, voicing, log_pitch, voiced, mask.squeeze(1))
+            logs["pitch_nats_per_frame"] = -density.sum() / mask.sum()
+            loss = loss + config.pitch_weight * logs["pitch_nats_per_frame"]
+        if not score:
+            return loss, logs
+        part, lengths = self._segment(torch.cat(tracks, dim=1), batch.mel_lengths, generator)
+        mel, mean, *bells = part.split([track.shape[1] for track in tracks], dim=1)
         mask = mask_from_lengths(lengths, mel.shape[2])
-        score = self._score_of(mean, mask, self._speaker(batch.speaker))
-        logs["diffusion"] = score_loss(score, mel, mean, config.schedule, mask, generator=generator)
+        function = self._score_of(mean, mask, self._speaker(batch.speaker), *bells)
+        logs["diffusion"] = score_loss(
+            function, mel, mean, config.schedule, mask, generator=generator
+        )
         return loss + logs["diffusion"], logs
+
+    def _pitch(self, batch: UtteranceBatch, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch's log pitch, and 1 where it is voiced, both ``[batch, frames]``."""
+        if batch.pitch is None:
+            raise ValueError("this model is told the pitch, which the batch does not have")
+        return recorded_pitch(batch.pitch, mask)
 
     def _prior_loss(self, difference: Tensor, mask: Tensor) -> Tensor:
         """Mean over elements inside the mask."""
@@ -474,25 +338,28 @@ class GradTTS(nn.Module):
         return torch.where(mask, each, 0.0).sum() / (mask.sum() * difference.shape[1])
 
     def _segment(
-        self, mel: Tensor, mean: Tensor, lengths: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """A random part of each utterance, padded to what the score network takes."""
-        wanted, stride = self.config.segment_frames, self.config.stride
-        if not wanted or mel.shape[2] <= wanted:
-            rest = -mel.shape[2] % stride
-            return F.pad(mel, (0, rest)), F.pad(mean, (0, rest)), lengths
+        self, tracks: Tensor, lengths: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """A random part of each utterance of ``[batch, channels, frames]``, padded to what the
+        score network takes, and the parts' lengths.
+        """
+        wanted, longest = self.config.segment_frames, tracks.shape[2]
+        if not wanted or longest <= wanted:
+            return F.pad(tracks, (0, -longest % self.config.stride)), lengths
         room = (lengths - wanted).clamp_min(0)
         share = torch.rand(len(lengths), generator=generator).to(lengths.device)
         start = torch.minimum((share * (room + 1)).long(), room)
         steps = start[:, None] + torch.arange(wanted, device=lengths.device)
-        index = steps.clamp_max(mel.shape[2] - 1)[:, None, :].expand(-1, mel.shape[1], -1)
-        return mel.gather(2, index), mean.gather(2, index), lengths.clamp_max(wanted)
+        index = steps.clamp_max(longest - 1)[:, None, :].expand(-1, tracks.shape[1], -1)
+        return tracks.gather(2, index), lengths.clamp_max(wanted)
 
-    def _score_of(self, mean: Tensor, mask: Tensor | None, speaker: Tensor | None) -> Score:
+    def _score_of(
+        self, mean: Tensor, mask: Tensor | None, speaker: Tensor | None, bells: Tensor | None = None
+    ) -> Score:
         """The score as a function of ``(x, t)``. No mask where nothing is padded: it costs time."""
         if mask is not None and bool(mask.all()):
             mask = None
-        return lambda x, t: self.score(x, mean, t, mask, speaker)
+        return lambda x, t: self.score(x, mean, t, mask, speaker, bells)
 
     def likelihood(
         self,
@@ -513,9 +380,12 @@ class GradTTS(nn.Module):
             mel = F.pad(batch.mel, (0, rest))
             mean = expand(found.prior.mean, found.durations, mel.shape[2])
             mask = mask_from_lengths(batch.mel_lengths, mel.shape[2])
-            speaker = self._speaker(batch.speaker)
+            speaker, bells = self._speaker(batch.speaker), None
+            if self.config.pitch:
+                inside = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
+                bells = F.pad(pitch_bells(*self._pitch(batch, inside)), (0, rest))
         return log_likelihood(
-            self._score_of(mean, mask, speaker),
+            self._score_of(mean, mask, speaker, bells),
             mel,
             mean,
             self.config.schedule,
@@ -568,13 +438,14 @@ class GradTTS(nn.Module):
         longest = int(padded.max())
         mean = self._held(prior.mean, durations, lengths, longest)
         mask = mask_from_lengths(padded, longest)
+        bells, _ = self._spoken(prior, durations, lengths, mask)
 
         def noise(_: int) -> Tensor:
             drawn = torch.randn(mean.shape, generator=generator).to(mean.device)
             return temperature * drawn
 
         mel = sample(
-            self._score_of(mean, mask, given),
+            self._score_of(mean, mask, given, bells),
             mean + noise(-1),
             mean,
             config.schedule,
@@ -593,6 +464,17 @@ class GradTTS(nn.Module):
         index = torch.minimum(steps[None, :], lengths[:, None] - 1)
         laid = expand(mean, durations, frames)
         return laid.gather(2, index[:, None, :].expand(-1, mean.shape[1], -1))
+
+    def _spoken(
+        self, prior: Prior, durations: Tensor, lengths: Tensor, mask: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The bells of the pitch that the text asks for, and it in Hz, 0 where unvoiced."""
+        if self.pitch_predictor is None:
+            return None, None
+        hidden = self._held(prior.hidden, durations, lengths, mask.shape[2])
+        log_pitch, voicing = self.pitch_predictor(hidden, mask)
+        voiced, pitch = spoken_pitch(log_pitch, voicing)
+        return pitch_bells(log_pitch, voiced), pitch
 
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
         return embed_speaker(self.speakers, speaker)
@@ -620,8 +502,9 @@ class AcousticGraph(nn.Module):
 
     ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
     (temperature, length scale, unused), ``speaker`` int64 ``[1]`` or None, ``seed`` int64 ``[1]``
-    -> log-mels ``[1, mels, frames]`` and durations int64 ``[1, text]``. How many steps of which
-    solver is the config's ``n_timesteps`` and ``solver``.
+    -> log-mels ``[1, mels, frames]``, durations int64 ``[1, text]`` and, when the model predicts
+    it, pitch ``[1, frames]`` in Hz, 0 where unvoiced. How many steps of which solver is the
+    config's ``n_timesteps`` and ``solver``.
     """
 
     def __init__(self, model: GradTTS) -> None:
@@ -635,7 +518,7 @@ class AcousticGraph(nn.Module):
         scales: Tensor,
         speaker: Tensor | None,
         seed: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         model, config = self.model, self.model.config
         given = model._speaker(speaker)
         read, text_lengths, restored = read_one(text, text_lengths, config.blanks)
@@ -648,12 +531,15 @@ class AcousticGraph(nn.Module):
         total = lengths[0]
         frames = (total + config.stride - 1) // config.stride * config.stride
         mean = model._held(prior.mean, durations, lengths, frames)
+        bells, pitch = model._spoken(
+            prior, durations, lengths, torch.ones_like(mean[:, :1], dtype=torch.bool)
+        )
 
         def noise(step: int) -> Tensor:
             return scales[0] * normal_from_seed(seed, frames, config.mel.mels, step + 1)
 
         mel = sample(
-            lambda x, t: model.score(x, mean, t, None, given),
+            lambda x, t: model.score(x, mean, t, None, given, bells),
             mean + noise(-1),
             mean,
             config.schedule,
@@ -661,4 +547,6 @@ class AcousticGraph(nn.Module):
             config.n_timesteps,
             noise=noise,
         )
-        return mel[..., :total], restored(durations)
+        durations = restored(durations)
+        made = mel[..., :total]
+        return (made, durations) if pitch is None else (made, durations, pitch[:, :total])

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from glottis.audio.mel import MelConfig
-from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.discriminators import (
     Discriminators,
     PeriodDiscriminator,
@@ -25,8 +24,8 @@ from glottis.blocks.discriminators import (
     frozen,
     generator_loss,
 )
-from glottis.blocks.pitch import PITCH_BELLS, harmonic_phase, pitch_bells
-from glottis.blocks.spectral import LogMel, SpectralLoss, SpectrumHead
+from glottis.blocks.spectral import LogMel, SpectralLoss
+from glottis.blocks.spectral_decoder import SpectralDecoder
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
 
@@ -38,9 +37,8 @@ class Config:
     Discriminators cost most of a step. With ``turns`` above 1 each of them judges, and learns from,
     only every ``turns``-th step.
 
-    ``pitch`` tells the network the fundamental frequency of each frame, and it then predicts phases
-    as differences from those of that pitch's harmonics. A stack that sees half a second cannot keep
-    count of the cycles that went before, and what it guesses slips and is heard as roughness.
+    ``pitch`` tells the network the fundamental frequency of each frame; see
+    :class:`~glottis.blocks.spectral_decoder.SpectralDecoder`.
     """
 
     channels: int = 256
@@ -65,7 +63,7 @@ class Config:
             raise InputError(f"turns must be 1 to {members}, not {self.turns}")
 
 
-class Vocos(nn.Module):
+class Vocos(SpectralDecoder):
     """Log-mels to audio: ``[batch, mels, frames]`` -> ``[batch, frames * hop]``.
 
     With ``config.pitch`` also ``pitch`` ``[batch, frames]`` in Hz, 0 where unvoiced.
@@ -74,17 +72,11 @@ class Vocos(nn.Module):
     batches = "windows"
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
+        sizes = (config.channels, config.hidden, config.layers)
+        super().__init__(config.mel.mels, *sizes, config.mel, pitch=config.pitch)
         self.config = config
-        self.stack = ConvNeXtStack(config.mel.mels, config.channels, config.hidden, config.layers)
-        self.head = SpectrumHead(config.channels, config.mel.fft_size, config.mel.hop)
-        self.pitch: nn.Conv1d | None = None
         if config.pitch:
             self.batches = "windows_with_pitch"
-            # Added to the log-mels, so that a network that learnt without it goes on from there.
-            self.pitch = nn.Conv1d(PITCH_BELLS + 1, config.mel.mels, 1)
-            for parameter in self.pitch.parameters():
-                nn.init.zeros_(parameter)
         self.log_mel = LogMel(config.mel)
         self.spectral_loss = SpectralLoss()
         self.discriminators = Discriminators(
@@ -92,24 +84,12 @@ class Vocos(nn.Module):
             + [ResolutionDiscriminator(r, config.resolution_channels) for r in config.resolutions]
         )
 
-    def forward(self, mel: Tensor, pitch: Tensor | None = None) -> Tensor:
-        if self.pitch is None:
-            samples: Tensor = self.head(self.stack(mel))
-            return samples
-        if pitch is None:
-            raise ValueError("this vocoder is told the pitch, and was given none")
-        own = self.config.mel
-        mel = mel + self.pitch(pitch_bells(torch.log(pitch.clamp_min(1.0)), (pitch > 0).float()))
-        reference = harmonic_phase(pitch, own.fft_size, own.hop, own.sample_rate)
-        samples = self.head(self.stack(mel), reference)
-        return samples
-
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss of :meth:`steps` trains."""
-        return {
-            "generator": [*self.stack.parameters(), *self.head.parameters()],
-            "discriminator": list(self.discriminators.parameters()),
-        }
+        judges = list(self.discriminators.parameters())
+        ours = {id(parameter) for parameter in judges}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in ours]
+        return {"generator": rest, "discriminator": judges}
 
     def steps(
         self, batch: WindowBatch, step: int
@@ -119,7 +99,7 @@ class Vocos(nn.Module):
         predicted = self(batch.mel, batch.pitch)
         adversarial = step >= config.adversarial_from
         if adversarial:
-            judges = self._judges(step)
+            judges = self.discriminators.turn(step, config.turns)
             real = judges(batch.audio)
             fake = judges(predicted.detach())
             loss = discriminator_loss(real, fake)
@@ -137,14 +117,6 @@ class Vocos(nn.Module):
             loss = loss + config.adversarial_weight * adversary + config.feature_weight * features
             logs |= {"adversarial": adversary, "features": features}
         yield "generator", loss, logs
-
-    def _judges(self, step: int) -> Discriminators:
-        """The discriminators whose turn it is."""
-        turns = self.config.turns
-        if turns == 1:
-            return self.discriminators
-        members = list(self.discriminators.members)
-        return Discriminators(members[step % turns :: turns])
 
     @torch.no_grad()
     def validate(self, batch: WindowBatch) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -154,10 +155,10 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     model = network(build(config_class, values, f"{recipe.model} network"))
-    if config.initialize:
-        load_weights(model, Path(config.initialize))
     _describe(folder, recipe, corpus, model.config)
     log_to(folder / "train.log")
+    if config.initialize:
+        load_weights(model, Path(config.initialize))
 
     task = Task(model, config)
     durations = read_durations(Path(config.durations)) if config.durations else None
@@ -237,7 +238,9 @@ def choose_precision(config: TrainingConfig) -> str:
 def load_weights(model: Any, path: Path) -> None:
     """Load a run folder's weights, any safetensors file's, or a voice's (``.onnx``) into ``model``.
 
-    Weights whose name and shape fit are taken; what does not fit is named in the log.
+    Weights whose name and shape fit are taken, and the log says which parts of the network they
+    are, and what starts anew. The decoder of an end-to-end model does a vocoder's work and takes a
+    vocoder's weights; from a voice it may take these, and other parts those of its acoustic model.
 
     Raises:
         InputError: the file is missing or unreadable, or nothing in it fits.
@@ -246,12 +249,23 @@ def load_weights(model: Any, path: Path) -> None:
     if not file.is_file():
         raise InputError(f"there are no weights at {file}")
     own = model.state_dict()
-    fitting: dict[str, Any] = {}
-    for weights in voice_weights(file) if file.suffix == ".onnx" else [_read_weights(file)]:
-        found = {k: v for k, v in weights.items() if _fits(model, own, k, v)}
-        fitting = max(fitting, found, key=len)
+    parts = voice_weights(file) if file.suffix == ".onnx" else [_read_weights(file)]
+    found = [{k: v for k, v in part.items() if _fits(model, own, k, v)} for part in parts]
+    fitting = max(found, key=len)
+    if getattr(model, "end_to_end", False):
+        for part in parts:
+            named = {f"decoder.{key}": value for key, value in part.items()}
+            for key, value in named.items():
+                if key not in fitting and _fits(model, own, key, value):
+                    fitting[key] = value
     if not fitting:
         raise InputError(f"none of the weights in {file} fits this network")
+    taken = Counter(key.partition(".")[0] for key in fitting)
+    log.info(
+        "taken from %s: %s",
+        file,
+        ", ".join(f"{part} ({count} weights)" for part, count in sorted(taken.items())),
+    )
     # A voice holds plain weights where the network that trains may keep them in two factors.
     factored = {name for name in fitting if name not in own}
     for name in factored:

@@ -19,6 +19,7 @@ from glottis import voices
 from glottis.audio.files import read, resample
 from glottis.audio.limiter import limit
 from glottis.audio.mel import MelConfig, magnitude_spectrogram
+from glottis.audio.pitch import f0
 from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
 from glottis.text.languages import find_language
@@ -319,6 +320,8 @@ class Voice:
             "scale": np.array([_scale("noise_scale", noise_scale)], np.float32),
             "seed": np.array([seed], np.int64),
         }
+        if "pitch" in {given.name for given in self._conversion.get_inputs()}:
+            feeds["pitch"] = f0(samples, config.sample_rate, config.hop)[0][None]
         audio = np.asarray(self._conversion.run(None, feeds)[0], np.float32).reshape(-1)
         return Speech(audio, self.sample_rate)
 

@@ -12,145 +12,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from glottis.alignment import align, coverage, diagonality, expand, path
-from glottis.audio.mel import MelConfig
-from glottis.blocks.blanks import read_one, read_text
+from glottis.blocks.blanks import read_text
 from glottis.blocks.discriminators import (
-    Discriminators,
-    PeriodDiscriminator,
-    ResolutionDiscriminator,
-    ScaleDiscriminator,
     discriminator_loss,
     feature_matching_loss,
     frozen,
     generator_loss,
 )
-from glottis.blocks.duration import DurationLoss, DurationPredictor, duration_loss
-from glottis.blocks.hifi_gan import Generator
+from glottis.blocks.duration import duration_loss
 from glottis.blocks.lengths import mask_from_lengths, window
-from glottis.blocks.noise import normal_from_seed
+from glottis.blocks.pitch import (
+    PitchInput,
+    PitchPredictor,
+    SpeakerPitch,
+    pitch_bells,
+    pitch_log_density,
+    recorded_pitch,
+    spoken_pitch,
+)
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.spectral import LogMel, SpectralLoss
 from glottis.blocks.spectral_decoder import SpectralDecoder
 from glottis.blocks.stochastic_duration import StochasticDurationPredictor
-from glottis.blocks.text_prior import Prior, TextPrior
-from glottis.blocks.transformer import Transformer
-from glottis.blocks.wavenet import GatedNetwork
+from glottis.blocks.text_prior import Prior
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.likelihood.divergence import kl_from_draw
-from glottis.likelihood.flows import AffineCoupling, Flip, Flow
 from glottis.likelihood.lattice import GaussianLattice
-
-# Kernel, stride and groups of the authors' waveform discriminator.
-WAVEFORM_LAYERS = ((15, 1, 1), (41, 4, 4), (41, 4, 16), (41, 4, 64), (41, 4, 256), (5, 1, 1))
-
-
-@dataclass(frozen=True)
-class Config:
-    """Sizes in channels, windows in frames, weights multiply their losses; defaults: the paper's.
-
-    ``blanks`` keeps the pads between phonemes as states of their own, as the authors do; each
-    takes at least one frame. ``symbols``, ``speakers`` and ``languages`` are counts; one speaker
-    or language has no embedding. ``latent`` is the size of ``z``.
-
-    ``align_on: latent`` searches the alignment as the paper does. ``mel`` searches between log-mels
-    and a second Gaussian for each token, which learns from them (weighted by
-    ``mel_alignment_weight``): they do not move while the alignment is learnt. During the first
-    ``alignment_steps`` only the text encoder and these Gaussians are trained, which is quick.
-
-    ``durations`` chooses the predictor; the ``spline_`` minima are
-    :class:`~glottis.likelihood.splines.RationalQuadraticSpline`'s (the authors have 1e-3 for both),
-    ``duration_loss`` is for the deterministic one.
-
-    ``decoder``: ``hifi_gan`` as in the paper, or ``istft``, a ConvNeXt stack that predicts spectra,
-    an order of magnitude quicker. Discriminators: one for each of ``periods``, one on the waveform
-    unless ``waveform_channels`` is empty, one for each of ``resolutions``; from
-    ``adversarial_from`` steps on. ``spectral_weight`` adds a distance of spectra at three
-    resolutions. ``power_floor`` is added to powers in spectrograms (the authors: 1e-6).
-
-    After VITS2 (Kong et al. 2023), all off: ``alignment_noise`` on the lattice, in standard
-    deviations, falling by ``alignment_noise_decay`` a step (the paper: 0.01 and 2e-6);
-    ``flow_transformer_layers`` before each coupling's network; ``condition_encoder`` tells the text
-    encoder the speaker.
-    """
-
-    blanks: bool = True
-    symbols: int = 256
-    speakers: int = 1
-    languages: int = 1
-    speaker_channels: int = 256
-    latent: int = 192
-    channels: int = 192
-    filter_channels: int = 768
-    heads: int = 2
-    encoder_layers: int = 6
-    encoder_kernel: int = 3
-    encoder_dropout: float = 0.1
-    window: int = 4
-    condition_encoder: bool = False
-    posterior_layers: int = 16
-    posterior_kernel: int = 5
-    couplings: int = 4
-    coupling_layers: int = 4
-    coupling_kernel: int = 5
-    flow_transformer_layers: int = 0
-    align_on: Literal["latent", "mel"] = "latent"
-    alignment_steps: int = 0
-    alignment_noise: float = 0.0
-    alignment_noise_decay: float = 2e-6
-    durations: Literal["stochastic", "deterministic"] = "stochastic"
-    duration_channels: int = 256
-    duration_dropout: float = 0.5
-    duration_loss: DurationLoss = "gamma"
-    spline_minimum_bin: float | None = None
-    spline_minimum_derivative: float = 0.1
-    window_frames: int = 32
-    decoder: Literal["hifi_gan", "istft"] = "hifi_gan"
-    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
-    upsample_kernels: tuple[int, ...] = (16, 16, 4, 4)
-    upsample_channels: int = 512
-    resblock: Literal["1", "2"] = "1"
-    resblock_kernels: tuple[int, ...] = (3, 7, 11)
-    resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
-    decoder_channels: int = 256
-    decoder_hidden: int = 768
-    decoder_layers: int = 8
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
-    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
-    waveform_channels: tuple[int, ...] = (16, 64, 256, 1024, 1024, 1024)
-    resolutions: tuple[int, ...] = ()
-    resolution_channels: int = 16
-    adversarial_from: int = 0
-    mel_weight: float = 45.0
-    spectral_weight: float = 0.0
-    kl_weight: float = 1.0
-    duration_weight: float = 1.0
-    mel_alignment_weight: float = 1.0
-    adversarial_weight: float = 1.0
-    feature_weight: float = 2.0
-    power_floor: float = 1e-9
-    mel: MelConfig = field(default_factory=MelConfig)
-
-    def __post_init__(self) -> None:
-        if self.decoder == "hifi_gan" and math.prod(self.upsample_rates) != self.mel.hop:
-            raise InputError(
-                f"upsample_rates {list(self.upsample_rates)} make "
-                f"{math.prod(self.upsample_rates)} samples a frame, the mel settings' hop is "
-                f"{self.mel.hop}"
-            )
-        if self.latent % 2:
-            raise InputError(f"latent must be even, for the couplings, not {self.latent}")
-        if not (self.periods or self.waveform_channels or self.resolutions):
-            raise InputError("give periods, waveform_channels or resolutions: some discriminator")
-        if self.alignment_steps and self.align_on != "mel":
-            raise InputError("alignment_steps are for align_on: mel; a latent must be learnt first")
+from glottis.models.vits import parts
+from glottis.models.vits.config import Config
+from glottis.models.vits.graphs import ConversionGraph, SpeechGraph
 
 
 class Explained(NamedTuple):
@@ -159,7 +56,9 @@ class Explained(NamedTuple):
     ``spectrogram`` ``[batch, bins, frames]``; ``latent`` is a draw of the posterior,
     ``log_scale`` the posterior's, ``flowed`` the draw's image under the flow, all
     ``[batch, latent, frames]``; ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
-    the tokens that the model reads, ``lengths`` int64 ``[batch]`` in frames.
+    the tokens that the model reads, ``lengths`` int64 ``[batch]`` in frames. Of segments, all but
+    the durations are those of ``lengths`` frames from ``starts`` int64 ``[batch]`` on. ``pitch``
+    ``[batch, frames]`` in Hz, 0 where unvoiced; None for a model that is not told it.
     """
 
     spectrogram: Tensor
@@ -170,6 +69,8 @@ class Explained(NamedTuple):
     durations: Tensor
     text_lengths: Tensor
     lengths: Tensor
+    starts: Tensor
+    pitch: Tensor | None
 
 
 class VITS(nn.Module):
@@ -183,87 +84,31 @@ class VITS(nn.Module):
         super().__init__()
         self.config = config
         given = config.speaker_channels if config.speakers > 1 else 0
+        # What posterior and flow are told beside their input: speaker, pitch, or both.
+        told = config.speaker_channels if config.speakers > 1 or config.pitch else 0
+        channels = config.encoder_channels or config.channels
         self.speakers = speaker_table(config.speakers, config.speaker_channels)
         self.languages: nn.Embedding | None = None
         if config.languages > 1:
-            self.languages = nn.Embedding(config.languages, config.channels)
-            nn.init.normal_(self.languages.weight, std=config.channels**-0.5)
+            self.languages = nn.Embedding(config.languages, channels)
+            nn.init.normal_(self.languages.weight, std=channels**-0.5)
             # What each speaker was heard to speak: the language when none is asked for.
             self.register_buffer("speaker_language", torch.zeros(config.speakers, dtype=torch.long))
-        self.encoder = TextPrior(
-            config.symbols,
-            config.latent,
-            config.channels,
-            config.filter_channels,
-            config.heads,
-            config.encoder_layers,
-            config.encoder_kernel,
-            config.encoder_dropout,
-            config.window,
-            mels=config.mel.mels if config.align_on == "mel" else 0,
-            condition_channels=given,
-            condition_text=config.condition_encoder and config.speakers > 1,
-        )
-        self.posterior = GatedNetwork(
-            config.mel.fft_size // 2 + 1,
-            2 * config.latent,
-            config.channels,
-            config.posterior_kernel,
-            config.posterior_layers,
-            given,
-        )
-        couplings = (AffineCoupling(_shift(config, given), True) for _ in range(config.couplings))
-        self.flow = Flow(layer for coupling in couplings for layer in (coupling, Flip()))
-        self.durations: nn.Module
-        if config.durations == "stochastic":
-            self.durations = StochasticDurationPredictor(
-                config.channels,
-                dropout=config.duration_dropout,
-                condition_channels=given,
-                minimum_bin=config.spline_minimum_bin,
-                minimum_derivative=config.spline_minimum_derivative,
-            )
-        else:
-            self.durations = DurationPredictor(
-                config.channels,
-                config.duration_channels,
-                dropout=config.duration_dropout,
-                norm_eps=1e-5,
-                condition_channels=given,
-            )
-        self.decoder: nn.Module
-        if config.decoder == "istft":
-            self.decoder = SpectralDecoder(
-                config.latent,
-                config.decoder_channels,
-                config.decoder_hidden,
-                config.decoder_layers,
-                config.mel.fft_size,
-                config.mel.hop,
-                given,
-            )
-        else:
-            self.decoder = Generator(
-                config.latent,
-                config.upsample_rates,
-                config.upsample_kernels,
-                config.upsample_channels,
-                config.resblock,
-                config.resblock_kernels,
-                config.resblock_dilations,
-                given,
-            )
+        self.encoder = parts.text_prior(config, channels, given)
+        self.pitch_predictor: PitchPredictor | None = None
+        self.pitch_input: PitchInput | None = None
+        self.speaker_pitch: SpeakerPitch | None = None
+        if config.pitch:
+            self.pitch_predictor = PitchPredictor(channels + given, config.pitch_channels)
+            self.pitch_input = PitchInput(config.speaker_channels)
+            self.speaker_pitch = SpeakerPitch(config.speakers)
+        self.posterior = parts.posterior(config, told)
+        self.flow = parts.flow(config, told)
+        self.durations = parts.durations(config, channels, given)
+        self.decoder = parts.decoder(config, given)
         self.log_mel = LogMel(config.mel, config.power_floor)
         self.spectral_loss = SpectralLoss()
-        waves = [config.waveform_channels] if config.waveform_channels else []
-        self.discriminators = Discriminators(
-            [ScaleDiscriminator(channels=sizes, layers=WAVEFORM_LAYERS) for sizes in waves]
-            + [
-                PeriodDiscriminator(p, config.period_channels, score_is_feature=True)
-                for p in config.periods
-            ]
-            + [ResolutionDiscriminator(r, config.resolution_channels) for r in config.resolutions]
-        )
+        self.discriminators = parts.discriminators(config)
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss of :meth:`steps` trains."""
@@ -276,23 +121,38 @@ class VITS(nn.Module):
         self,
         batch: UtteranceBatch,
         *,
+        segment: int = 0,
         alignment_noise: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Explained:
         """Draw latents of the batch's audio, bend them by the flow and align the text with them.
 
+        With ``segment``, for ``align_on: mel``, latents of that many frames from random starts on.
+
         Raises:
             InputError: an utterance of the batch has more tokens than frames.
-            ValueError: the batch has no audio, or no speaker although several are known.
+            ValueError: the batch has no audio, no pitch although the model is told it, or no
+                speaker although several are known.
         """
         if batch.audio is None:
             raise ValueError("VITS learns from batches of the kind 'utterances_with_audio'")
         speaker, (prior, text_lengths) = self._speaker(batch.speaker), self._text(batch)
         lengths, hop = batch.mel_lengths, self.config.mel.hop
-        mask = mask_from_lengths(lengths, batch.audio.shape[1] // hop)
+        frames = batch.audio.shape[1] // hop
         spectrogram = self.log_mel.magnitudes(batch.audio, lengths * hop)
-        latent, log_scale = self.infer(spectrogram, mask, speaker, 1.0, generator)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, speaker)
+        pitch = self._recorded(batch, mask_from_lengths(lengths, frames))
+        starts = torch.zeros_like(lengths)
+        if segment:
+            starts, frames = _starts(lengths, segment), segment
+            spectrogram = window(spectrogram, starts, frames, lengths)
+            if pitch is not None:
+                pitch = window(pitch.unsqueeze(1), starts, frames, lengths).squeeze(1)
+            lengths = (lengths - starts).clamp_max(frames)
+        mask = mask_from_lengths(lengths, frames)
+        condition = self._condition(speaker, pitch)
+        noise = _normal((len(lengths), self.config.latent, frames), lengths.device, generator)
+        latent, log_scale = self.infer(spectrogram, mask, condition, noise)
+        flowed, _ = self.flow.call_and_ladj(latent, mask, condition)
         with torch.no_grad():
             if prior.mel_mean is None:
                 lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
@@ -301,24 +161,50 @@ class VITS(nn.Module):
                 lattice = GaussianLattice(prior.mel_mean, text_lengths=text_lengths)
                 found = batch.mel
             durations = align(
-                lattice, found, lengths, noise_scale=alignment_noise, generator=generator
+                lattice,
+                found,
+                batch.mel_lengths,
+                noise_scale=alignment_noise,
+                generator=generator,
             )
         return Explained(
-            spectrogram, latent, log_scale, flowed, prior, durations, text_lengths, lengths
+            spectrogram,
+            latent,
+            log_scale,
+            flowed,
+            prior,
+            durations,
+            text_lengths,
+            lengths,
+            starts,
+            pitch,
         )
 
     def infer(
-        self,
-        spectrogram: Tensor,
-        mask: Tensor,
-        speaker: Tensor | None,
-        temperature: float | Tensor = 1.0,
-        generator: torch.Generator | None = None,
+        self, spectrogram: Tensor, mask: Tensor, condition: Tensor | None, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A draw of the posterior ``[batch, latent, frames]``, and the posterior's log scale."""
-        mean, log_scale = self.posterior(spectrogram, mask, speaker).float().chunk(2, dim=1)
-        noise = _normal(mean, generator) * temperature
+        """A draw of the posterior ``[batch, latent, frames]``, and the posterior's log scale.
+
+        ``noise`` of the same shape is standard normal, times the temperature; ``condition`` is what
+        the model is told of speaker and pitch.
+        """
+        if self.config.posterior_input == "log_mels":
+            # About zero and of unit size, as speech has them.
+            spectrogram = 0.5 * self.log_mel.of_magnitudes(spectrogram) + 2.5
+        mean, log_scale = self.posterior(spectrogram, mask, condition).float().chunk(2, dim=1)
         return torch.where(mask, mean + noise * log_scale.exp(), 0.0), log_scale
+
+    def decode(self, latent: Tensor, speaker: Tensor | None, pitch: Tensor | None = None) -> Tensor:
+        """Latents ``[batch, latent, frames]`` to audio ``[batch, frames * hop]``.
+
+        ``speaker`` is an embedding ``[batch, speaker_channels, 1]`` or None; ``pitch``
+        ``[batch, frames]`` in Hz, 0 where unvoiced, for a model that is told it.
+        """
+        if isinstance(self.decoder, SpectralDecoder):
+            samples: Tensor = self.decoder(latent, pitch, speaker)
+        else:
+            samples = self.decoder(latent, speaker)
+        return samples
 
     def steps(
         self, batch: UtteranceBatch, step: int
@@ -327,33 +213,41 @@ class VITS(nn.Module):
         config = self.config
         if self.languages is not None and batch.language is not None:
             self.speaker_language[batch.speaker] = batch.language
+        if self.speaker_pitch is not None:
+            mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
+            pitch = self._recorded(batch, mask)
+            assert pitch is not None
+            self.speaker_pitch.hear(*recorded_pitch(pitch), batch.speaker)
         if step < config.alignment_steps:
             yield "generator", *self._alignment_loss(batch)
             return
         noise = max(0.0, config.alignment_noise - config.alignment_noise_decay * step)
-        found = self.explain(batch, alignment_noise=noise)
-        free = (found.lengths - config.window_frames + 1).clamp_min(1)
-        starts = (torch.rand(len(free), device=free.device) * free).long()
+        found = self.explain(batch, segment=config.segment_frames, alignment_noise=noise)
+        starts = _starts(found.lengths, config.window_frames)
         real_audio, target, fake_audio = self._windows(batch, found, starts)
         adversarial = step >= config.adversarial_from
+        judges = self.discriminators.turn(step, config.turns)
         if adversarial:
-            real = self.discriminators(real_audio)
-            fake = self.discriminators(fake_audio.detach())
+            real = judges(real_audio)
+            fake = judges(fake_audio.detach())
             loss = discriminator_loss(real, fake, "sum")
             yield "discriminator", loss, {"discriminator": loss}
-        loss, logs = self._losses(batch, found, target, fake_audio)
+        timed = step % config.duration_turns == 0
+        rise = min(1.0, (step + 1) / max(1, config.kl_steps))
+        loss, logs = self._losses(batch, found, target, fake_audio, timed, rise)
         if config.spectral_weight:
             logs["spectral"] = self.spectral_loss(fake_audio, real_audio)
             loss = loss + config.spectral_weight * logs["spectral"]
         if adversarial:
             with torch.no_grad():
-                real = self.discriminators(real_audio)
-            with frozen(self.discriminators):
-                fake = self.discriminators(fake_audio)
+                real = judges(real_audio)
+            with frozen(judges):
+                fake = judges(fake_audio)
             logs["adversarial"] = generator_loss(fake, "sum")
             logs["features"] = feature_matching_loss(real, fake, "sum")
-            loss = loss + config.adversarial_weight * logs["adversarial"]
-            loss = loss + config.feature_weight * logs["features"]
+            # Of all discriminators in the mean over steps, however few judge in one.
+            loss = loss + config.turns * config.adversarial_weight * logs["adversarial"]
+            loss = loss + config.turns * config.feature_weight * logs["features"]
         yield "generator", loss, logs
 
     @torch.no_grad()
@@ -365,31 +259,71 @@ class VITS(nn.Module):
         return self._losses(batch, found, target, fake_audio)[1]
 
     def _losses(
-        self, batch: UtteranceBatch, found: Explained, target: Tensor, fake_audio: Tensor
+        self,
+        batch: UtteranceBatch,
+        found: Explained,
+        target: Tensor,
+        fake_audio: Tensor,
+        timed: bool = True,
+        rise: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """All but the adversarial losses; ``target`` are log-mels of the windows."""
+        """All but the adversarial losses; ``target`` are log-mels of the windows, ``timed`` is
+        whether durations are learnt and ``rise`` the share of the divergence's weight.
+        """
         config = self.config
-        mask = mask_from_lengths(found.lengths, found.latent.shape[2])
-        frames = found.latent.shape[2]
+        frames, longest = found.latent.shape[2], batch.mel.shape[2]
+
+        def along(values: Tensor) -> Tensor:
+            """Of each token, for the frames that are explained."""
+            laid = expand(values, found.durations, longest)
+            return window(laid, found.starts, frames, batch.mel_lengths)
+
         logs = {
             "mel": nn.functional.l1_loss(self.log_mel(fake_audio), target),
             "kl": kl_from_draw(
                 found.flowed,
                 found.log_scale,
-                expand(found.prior.mean, found.durations, frames),
-                expand(found.prior.log_scale, found.durations, frames),
-                mask,
+                along(found.prior.mean),
+                along(found.prior.log_scale),
+                mask_from_lengths(found.lengths, frames),
             ),
-            "duration": self._duration_loss(found, self._speaker(batch.speaker)),
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
             "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
-        loss = config.mel_weight * logs["mel"] + config.kl_weight * logs["kl"]
-        loss = loss + config.duration_weight * logs["duration"]
+        loss = config.mel_weight * logs["mel"] + rise * config.kl_weight * logs["kl"]
+        speaker = self._speaker(batch.speaker)
+        if timed:
+            logs["duration"] = self._duration_loss(found, speaker)
+            loss = loss + config.duration_weight * logs["duration"]
         if found.prior.mel_mean is not None:
             logs["mel_nats"] = _mel_nats(found.prior.mel_mean, batch, found.durations)
             loss = loss + config.mel_alignment_weight * logs["mel_nats"]
+        if self.pitch_predictor is not None:
+            logs["pitch_nats"] = self._pitch_nats(batch, found, speaker)
+            loss = loss + config.pitch_weight * logs["pitch_nats"]
         return loss, logs
+
+    def _pitch_nats(
+        self, batch: UtteranceBatch, found: Explained, speaker: Tensor | None
+    ) -> Tensor:
+        """Negative log-density of whole utterances' pitch given the text, nats a frame."""
+        mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
+        pitch = self._recorded(batch, mask)
+        assert pitch is not None
+        said = self._predicted_pitch(found.prior, found.durations, mask, speaker)
+        density = pitch_log_density(*said, *recorded_pitch(pitch), mask.squeeze(1))
+        return -density.sum() / mask.sum()
+
+    def _predicted_pitch(
+        self, prior: Prior, durations: Tensor, mask: Tensor, speaker: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Median of log Hz and logit of voicing, ``[batch, frames]``."""
+        assert self.pitch_predictor is not None
+        hidden = prior.hidden
+        if speaker is not None:
+            hidden = torch.cat([hidden, speaker.expand(-1, -1, hidden.shape[2])], dim=1)
+        log_pitch, voicing = self.pitch_predictor(expand(hidden, durations, mask.shape[2]), mask)
+        return log_pitch, voicing
 
     def _alignment_loss(self, batch: UtteranceBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Of the text encoder and the Gaussians over log-mels alone."""
@@ -418,7 +352,8 @@ class VITS(nn.Module):
     def _windows(
         self, batch: UtteranceBatch, found: Explained, starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Audio, log-mels and decoded audio of ``window_frames`` frames from ``starts`` on.
+        """Audio, log-mels and decoded audio of ``window_frames`` frames, ``starts`` after the first
+        that is explained.
 
         An utterance that ends inside its window goes on in silence, on both sides alike.
         """
@@ -426,12 +361,18 @@ class VITS(nn.Module):
         frames, hop = self.config.window_frames, self.config.mel.hop
         latent = window(found.latent, starts, frames, found.lengths)
         audio = window(
-            batch.audio.unsqueeze(1), starts * hop, frames * hop, found.lengths * hop
+            batch.audio.unsqueeze(1),
+            (found.starts + starts) * hop,
+            frames * hop,
+            (found.starts + found.lengths) * hop,
         ).squeeze(1)
         target = self.log_mel.of_magnitudes(
             window(found.spectrogram, starts, frames, found.lengths)
         )
-        decoded = self.decoder(latent, self._speaker(batch.speaker))
+        pitch = found.pitch
+        if pitch is not None:
+            pitch = window(pitch.unsqueeze(1), starts, frames, found.lengths).squeeze(1)
+        decoded = self.decode(latent, self._speaker(batch.speaker), pitch)
         inside = mask_from_lengths((found.lengths - starts) * hop, frames * hop).squeeze(1)
         return audio, target, torch.where(inside, decoded, 0.0)
 
@@ -498,7 +439,7 @@ class VITS(nn.Module):
         text, text_lengths = read_text(text, text_lengths, self.config.blanks)
 
         def noise(channels: int, steps: Tensor | int, stream: int) -> Tensor:
-            return _normal(text.new_zeros(len(text), channels, int(steps)).float(), generator)
+            return _normal((len(text), channels, int(steps)), text.device, generator)
 
         scales = (temperature, length_scale, duration_temperature)
         samples, durations = self.generate(
@@ -536,7 +477,12 @@ class VITS(nn.Module):
             expand(prior.mean, durations, frames) + noise(self.config.latent, frames, 0) * scale
         )
         mask = mask_from_lengths(lengths, frames)
-        return self.decoder(self.flow.inverse(flowed, mask, given), given), durations
+        condition, pitch = given, None
+        if self.pitch_predictor is not None:
+            log_pitch, voicing = self._predicted_pitch(prior, durations, mask, given)
+            voiced, pitch = spoken_pitch(log_pitch, voicing)
+            condition = self._told(given, pitch_bells(log_pitch, voiced))
+        return self.decode(self.flow.inverse(flowed, mask, condition), given, pitch), durations
 
     @torch.no_grad()
     def convert(
@@ -546,6 +492,7 @@ class VITS(nn.Module):
         source: Tensor,
         target: Tensor,
         *,
+        pitch: Tensor | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -553,18 +500,68 @@ class VITS(nn.Module):
 
         ``audio`` ``[batch, samples]``, ``lengths`` int64 ``[batch]`` in samples, ``source`` and
         ``target`` int64 ``[batch]`` -> audio ``[batch, frames * hop]``, whole frames, zero beyond
-        each length. ``temperature`` multiplies the posterior's standard deviation.
+        each length. ``temperature`` multiplies the posterior's standard deviation. ``pitch``
+        ``[batch, frames]`` is the recording's in Hz, 0 where unvoiced, for a model that is told it;
+        it is moved to the target's range.
         """
         hop = self.config.mel.hop
         frames = lengths // hop
-        audio = audio[:, : int(frames.max()) * hop]
         mask = mask_from_lengths(frames)
+        audio = audio[:, : mask.shape[2] * hop]
         spectrogram = self.log_mel.magnitudes(audio, frames * hop)
-        before, after = self._speaker(source), self._speaker(target)
-        latent, _ = self.infer(spectrogram, mask, before, temperature, generator)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, before)
-        samples = self.decoder(self.flow.inverse(flowed, mask, after), after)
+        if pitch is not None:
+            pitch = torch.where(mask.squeeze(1), pitch[:, : mask.shape[2]], 0.0)
+        shape = (len(audio), self.config.latent, mask.shape[2])
+        noise = _normal(shape, audio.device, generator) * temperature
+        samples = self.revoice(spectrogram, mask, source, target, noise, pitch)
         return samples * mask_from_lengths(frames * hop).squeeze(1)
+
+    def revoice(
+        self,
+        spectrogram: Tensor,
+        mask: Tensor,
+        source: Tensor,
+        target: Tensor,
+        noise: Tensor,
+        pitch: Tensor | None,
+    ) -> Tensor:
+        """What :meth:`convert` and the exported graph share: magnitudes ``[batch, bins, frames]``
+        and ``noise`` ``[batch, latent, frames]`` to audio.
+
+        Raises:
+            ValueError: the model is told the pitch, and was given none.
+        """
+        before, after = self._speaker(source), self._speaker(target)
+        moved = None
+        if self.speaker_pitch is not None and pitch is not None:
+            moved = self.speaker_pitch.moved(pitch, source, target)
+        condition = self._condition(before, pitch)
+        latent, _ = self.infer(spectrogram, mask, condition, noise)
+        flowed, _ = self.flow.call_and_ladj(latent, mask, condition)
+        latent = self.flow.inverse(flowed, mask, self._condition(after, moved))
+        return self.decode(latent, after, moved)
+
+    def _recorded(self, batch: UtteranceBatch, mask: Tensor) -> Tensor | None:
+        """The batch's pitch ``[batch, frames]``, zero outside the mask, if the model is told it."""
+        if not self.config.pitch:
+            return None
+        if batch.pitch is None:
+            raise ValueError("this model is told the pitch, which the batch does not have")
+        return torch.where(mask.squeeze(1), batch.pitch, 0.0)
+
+    def _condition(self, speaker: Tensor | None, pitch: Tensor | None) -> Tensor | None:
+        """What posterior and flow are told; ``pitch`` ``[batch, frames]`` in Hz."""
+        if self.pitch_input is None:
+            return speaker
+        if pitch is None:
+            raise ValueError("this model is told the pitch, and was given none")
+        return self._told(speaker, pitch_bells(*recorded_pitch(pitch)))
+
+    def _told(self, speaker: Tensor | None, bells: Tensor) -> Tensor:
+        """Speaker and bells of pitch as one condition ``[batch, speaker_channels, frames]``."""
+        assert self.pitch_input is not None
+        condition: Tensor = self.pitch_input(bells)
+        return condition if speaker is None else condition + speaker
 
     def _text(self, batch: UtteranceBatch) -> tuple[Prior, Tensor]:
         """The batch's prior, and the lengths of what is read of its text."""
@@ -593,7 +590,11 @@ class VITS(nn.Module):
 
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
         embedded = embed_speaker(self.speakers, speaker)
-        return None if embedded is None else embedded.unsqueeze(-1)
+        if embedded is None:
+            return None
+        if self.config.unit_speakers:
+            embedded = nn.functional.normalize(embedded, dim=-1)
+        return embedded.unsqueeze(-1)
 
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
@@ -602,7 +603,7 @@ class VITS(nn.Module):
         assert one.audio is not None
         generator = torch.Generator().manual_seed(0)
         found = self.explain(one, generator=generator)
-        copy = self.decoder(found.latent, self._speaker(one.speaker))
+        copy = self.decode(found.latent, self._speaker(one.speaker), found.pitch)
         sample, _, _ = self.synthesize(
             one.text, one.text_lengths, one.speaker, one.language, generator=generator
         )
@@ -620,22 +621,9 @@ class VITS(nn.Module):
         """The deterministic graph of a voice file; see :class:`SpeechGraph`."""
         return SpeechGraph(self)
 
-
-def _shift(config: Config, condition_channels: int) -> GatedNetwork:
-    """What decides the shift of one coupling."""
-    half, transformer = config.latent // 2, None
-    if config.flow_transformer_layers:
-        transformer = Transformer(
-            half,
-            config.channels,
-            config.heads,
-            config.flow_transformer_layers,
-            dropout=config.encoder_dropout,
-            window=config.window,
-            norm_eps=1e-5,
-        )
-    sizes = (config.channels, config.coupling_kernel, config.coupling_layers)
-    return GatedNetwork(half, half, *sizes, condition_channels, transformer, zero=True)
+    def export_conversion(self) -> nn.Module:
+        """The graph that converts between speakers; see :class:`ConversionGraph`."""
+        return ConversionGraph(self)
 
 
 def _mel_nats(mean: Tensor, batch: UtteranceBatch, durations: Tensor) -> Tensor:
@@ -646,45 +634,16 @@ def _mel_nats(mean: Tensor, batch: UtteranceBatch, durations: Tensor) -> Tensor:
     return 0.5 * (error.square().sum() / count + math.log(2 * math.pi))
 
 
-def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise shaped like ``like``; from a generator the same on every device."""
+def _starts(lengths: Tensor, size: int) -> Tensor:
+    """By chance, where windows of ``size`` frames may begin, int64 ``[batch]``."""
+    free = (lengths - size + 1).clamp_min(1)
+    return (torch.rand(len(free), device=free.device) * free).long()
+
+
+def _normal(
+    shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """Standard normal noise; from a generator the same on every device."""
     if generator is None:
-        return torch.randn(like.shape, device=like.device)
-    return torch.randn(like.shape, generator=generator, device=generator.device).to(like.device)
-
-
-class SpeechGraph(nn.Module):
-    """Ids to audio for one sentence, with noise drawn from a seed.
-
-    ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
-    (temperature, length scale, temperature of durations), ``speaker`` int64 ``[1]`` or None,
-    ``seed`` int64 ``[1]``, ``language`` int64 ``[1]``, below zero or None for the speaker's own
-    -> audio ``[1, samples]`` and durations int64 ``[1, text]``.
-    """
-
-    def __init__(self, model: VITS) -> None:
-        super().__init__()
-        self.model = model
-        if isinstance(model.decoder, SpectralDecoder):
-            model.decoder.head.inverse.products = True
-
-    def forward(
-        self,
-        text: Tensor,
-        text_lengths: Tensor,
-        scales: Tensor,
-        speaker: Tensor | None,
-        seed: Tensor,
-        language: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        model = self.model
-        if language is not None:
-            own = model.speaker_language[:1] if speaker is None else model.speaker_language[speaker]
-            language = torch.where(language < 0, own, language)
-        read, text_lengths, restored = read_one(text, text_lengths, model.config.blanks)
-
-        def noise(channels: int, steps: Tensor | int, stream: int) -> Tensor:
-            return normal_from_seed(seed, steps, channels, stream)
-
-        samples, durations = model.generate(read, text_lengths, speaker, language, scales, noise)
-        return samples, restored(durations)
+        return torch.randn(shape, device=device)
+    return torch.randn(shape, generator=generator, device=generator.device).to(device)

@@ -1,0 +1,181 @@
+"""Graphs to ONNX files with small weights, and the weights of a voice file back."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+import glottis
+from glottis.errors import InputError
+from glottis.graph import forget_shapes, simplified
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Storage = Literal["float32", "float16", "int8"]
+OPSET = 17
+PARTS = ("acoustic.model.", "vocoder.model.")
+"""Where the state dicts of the two models lie in the graph's."""
+DEFAULTS = {"seed": 0, "language": -1}
+"""Inputs of a voice's graph that may be left out, and what they are then."""
+UNSPOKEN = "glottis_unspoken"
+"""Metadata key of the weights that the graph does not compute with, as safetensors in base64."""
+UNSPOKEN_LIMIT = 100_000
+"""How many of them a voice carries at most, the smallest first; posteriors are left out."""
+
+
+def write_graph(
+    graph: nn.Module,
+    path: Path,
+    weights: Storage,
+    metadata: dict[str, str],
+    example: dict[str, np.ndarray],
+    axes: dict[str, dict[int, str]],
+    unspoken: bool = True,
+) -> None:
+    """Trace ``graph`` with ``example``, whose ``axes`` may vary, and write it to ``path``.
+
+    The module's weights become what the file holds; ``unspoken`` ones go into the metadata.
+
+    Raises:
+        InputError: a weight does not fit into the storage.
+    """
+    import onnx
+    import torch
+
+    with warnings.catch_warnings():
+        # Tracing warns about every Python number made from a tensor; the check is what counts.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph,
+            tuple(torch.from_numpy(value) for value in example.values()),
+            str(path),
+            input_names=list(example),
+            output_names=[name for name in axes if name not in example],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            do_constant_folding=False,
+            dynamo=False,
+        )
+    model = simplified(onnx.load(str(path)))
+    stored = _store(model, weights)
+    if unspoken:
+        metadata = {**metadata, UNSPOKEN: _unspoken(graph, stored)}
+    graph.load_state_dict(
+        {key: torch.from_numpy(value.copy()) for key, value in stored.items()}, strict=False
+    )
+    used = {node.name for node in model.graph.input}
+    for name, given in example.items():
+        if name not in used:  # part of the signature all the same
+            kind = onnx.helper.np_dtype_to_tensor_dtype(given.dtype)
+            model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, given.shape))
+    for key, default in DEFAULTS.items():
+        if key in example:
+            tensor = onnx.numpy_helper.from_array(np.array([default], np.int64), key)
+            model.graph.initializer.append(tensor)
+    forget_shapes(model)
+    del model.metadata_props[:]
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    model.producer_name, model.producer_version = "glottis", glottis.__version__
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _store(model: Any, weights: Storage) -> dict[str, np.ndarray]:
+    """Replace large float32 initializers by smaller ones and the nodes that widen them again.
+
+    Returns the values that the graph now computes with, by name.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, kept, values = [], [], {}
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        values[tensor.name] = array
+        if weights == "float32" or array.dtype != np.float32 or array.size < 1024:
+            kept.append(tensor)
+            continue
+        small = f"{tensor.name}/stored"
+        if weights == "float16" or array.ndim < 2:
+            half = array.astype(np.float16)
+            if not np.isfinite(half).all():
+                raise InputError(f"{tensor.name} does not fit into float16; use --weights float32")
+            kept.append(numpy_helper.from_array(half, small))
+            nodes.append(helper.make_node("Cast", [small], [tensor.name], to=TensorProto.FLOAT))
+            values[tensor.name] = half.astype(np.float32)
+            continue
+        axes = tuple(range(1, array.ndim))
+        scale = (np.maximum(np.abs(array).max(axes), 1e-12) / 127.0).astype(np.float32)
+        spread = scale.reshape(-1, *(1 for _ in axes))
+        whole = np.rint(array / spread).astype(np.int8)
+        kept.append(numpy_helper.from_array(whole, small))
+        kept.append(numpy_helper.from_array(scale, f"{tensor.name}/scale"))
+        nodes.append(
+            helper.make_node(
+                "DequantizeLinear", [small, f"{tensor.name}/scale"], [tensor.name], axis=0
+            )
+        )
+        values[tensor.name] = whole.astype(np.float32) * spread
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    before = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes + before)
+    return values
+
+
+def _unspoken(graph: nn.Module, spoken: Collection[str]) -> str:
+    """What training needs and the graph does not compute with, as far as it is small."""
+    from safetensors.torch import save
+
+    rest = {key: value for key, value in graph.state_dict().items() if key not in spoken}
+    kept: dict[str, Tensor] = {}
+    for key in sorted(rest, key=lambda key: rest[key].numel()):
+        if sum(value.numel() for value in kept.values()) + rest[key].numel() > UNSPOKEN_LIMIT:
+            break
+        kept[key] = rest[key].contiguous()
+    return base64.b64encode(save(kept)).decode("ascii")
+
+
+def voice_weights(path: Path) -> list[dict[str, Tensor]]:
+    """The weights of each model in a voice file, named as in its state dict.
+
+    Matrices come back as they are computed with, so from int8 with an error of at most half a step
+    of 1/127 of their channel's largest value. Discriminators are not in a voice file.
+
+    Raises:
+        InputError: the file is missing, is no ONNX graph, or was not written by ``export_voice``.
+    """
+    import onnx
+    import torch
+    from google.protobuf.message import DecodeError
+    from safetensors.torch import load
+
+    try:
+        model = onnx.load(str(path))
+    except (OSError, DecodeError) as error:
+        raise InputError(f"{path} cannot be read as a voice: {error}") from None
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if UNSPOKEN not in metadata:
+        raise InputError(f"{path} cannot be trained on: it was not written by this glottis export")
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights = load(base64.b64decode(metadata[UNSPOKEN]))
+    for name, array in values.items():
+        whole, _, suffix = name.partition("/stored")
+        if not whole.startswith(PARTS) or (suffix == "" and name.endswith("/scale")):
+            continue
+        wide = array.astype(np.float32) if name.endswith("/stored") else array
+        scale = values.get(f"{whole}/scale")
+        if scale is not None:
+            wide = wide * scale.reshape(-1, *(1 for _ in array.shape[1:]))
+        weights[whole] = torch.from_numpy(np.array(wide))
+    return [
+        {key.removeprefix(part): value for key, value in weights.items() if key.startswith(part)}
+        for part in PARTS
+    ]

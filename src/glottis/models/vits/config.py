@@ -1,0 +1,165 @@
+"""Settings of VITS."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from glottis.audio.mel import MelConfig
+from glottis.blocks.duration import DurationLoss
+from glottis.errors import InputError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes in channels, windows in frames, weights multiply their losses; defaults: the paper's.
+
+    ``blanks`` keeps the pads between phonemes as states of their own, as the authors do; each
+    takes at least one frame. ``symbols``, ``speakers`` and ``languages`` are counts; one speaker
+    or language has no embedding. ``latent`` is the size of ``z``.
+
+    ``encoder_channels`` are the text encoder's, 0 for ``channels``; ``encoder_prenet`` puts the
+    convolutions of Glow-TTS before its transformer and ``unit_speakers`` gives the speakers'
+    embeddings the length of 1, so that the weights of that model's text encoder fit.
+
+    ``align_on: latent`` searches the alignment as the paper does. ``mel`` searches between log-mels
+    and a second Gaussian for each token, which learns from them (weighted by
+    ``mel_alignment_weight``): they do not move while the alignment is learnt. During the first
+    ``alignment_steps`` only the text encoder and these Gaussians are trained, which is quick.
+
+    ``segment_frames``, for ``align_on: mel``, encodes and flows only so many frames of each
+    utterance in a step, from a random start on, and the decoder's window lies within them; 0 is the
+    paper's whole utterances. Posterior and flow then cost as much as the decoder that learns
+    from them, instead of most of the step.
+
+    ``posterior_input`` is what the posterior reads: the paper's ``magnitudes``, or ``log_mels``, in
+    which quiet bands are as plain as loud ones, so that a decoder which is judged by log-mels has
+    latents to copy them from sooner.
+
+    ``pitch`` tells posterior, flow and decoder the fundamental frequency of each frame, and
+    predicts it from the text when speaking, as a density weighted by ``pitch_weight``. Latents need
+    not say where harmonics lie, the decoder counts phases from theirs (see
+    :class:`~glottis.blocks.spectral_decoder.SpectralDecoder`), and what is drawn is voiced as
+    speech is. A converted voice has the recording's pitch, moved to the target speaker's range.
+
+    ``durations`` chooses the predictor; the ``spline_`` minima are
+    :class:`~glottis.likelihood.splines.RationalQuadraticSpline`'s (the authors have 1e-3 for both),
+    ``duration_loss`` is for the deterministic one. The predictor shapes nothing else, so that it
+    may learn from every ``duration_turns``-th step alone.
+
+    ``decoder``: ``hifi_gan`` as in the paper, or ``istft``, a ConvNeXt stack that predicts spectra,
+    an order of magnitude quicker. Discriminators: one for each of ``periods``, one on the waveform
+    unless ``waveform_channels`` is empty, one for each of ``resolutions``; from
+    ``adversarial_from`` steps on, each on every ``turns``-th step. ``spectral_weight`` adds a
+    distance of spectra at three resolutions. ``kl_weight`` is reached in ``kl_steps`` steps, in a
+    straight line from 0 (0: from the start): a divergence that weighs in full before the decoder
+    knows what to do with latents leaves them nearly empty. ``power_floor`` is added to powers in
+    spectrograms (the authors: 1e-6).
+
+    After VITS2 (Kong et al. 2023), all off: ``alignment_noise`` on the lattice, in standard
+    deviations, falling by ``alignment_noise_decay`` a step (the paper: 0.01 and 2e-6);
+    ``flow_transformer_layers`` before each coupling's network; ``condition_encoder`` tells the text
+    encoder the speaker.
+    """
+
+    blanks: bool = True
+    symbols: int = 256
+    speakers: int = 1
+    languages: int = 1
+    speaker_channels: int = 256
+    unit_speakers: bool = False
+    latent: int = 192
+    channels: int = 192
+    filter_channels: int = 768
+    heads: int = 2
+    encoder_layers: int = 6
+    encoder_kernel: int = 3
+    encoder_dropout: float = 0.1
+    encoder_channels: int = 0
+    encoder_prenet: bool = False
+    window: int = 4
+    condition_encoder: bool = False
+    posterior_input: Literal["magnitudes", "log_mels"] = "magnitudes"
+    posterior_layers: int = 16
+    posterior_kernel: int = 5
+    couplings: int = 4
+    coupling_layers: int = 4
+    coupling_kernel: int = 5
+    flow_transformer_layers: int = 0
+    align_on: Literal["latent", "mel"] = "latent"
+    alignment_steps: int = 0
+    alignment_noise: float = 0.0
+    alignment_noise_decay: float = 2e-6
+    durations: Literal["stochastic", "deterministic"] = "stochastic"
+    duration_turns: int = 1
+    duration_channels: int = 256
+    duration_dropout: float = 0.5
+    duration_loss: DurationLoss = "gamma"
+    spline_minimum_bin: float | None = None
+    spline_minimum_derivative: float = 0.1
+    pitch: bool = False
+    pitch_channels: int = 64
+    window_frames: int = 32
+    segment_frames: int = 0
+    decoder: Literal["hifi_gan", "istft"] = "hifi_gan"
+    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
+    upsample_kernels: tuple[int, ...] = (16, 16, 4, 4)
+    upsample_channels: int = 512
+    resblock: Literal["1", "2"] = "1"
+    resblock_kernels: tuple[int, ...] = (3, 7, 11)
+    resblock_dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    decoder_channels: int = 256
+    decoder_hidden: int = 768
+    decoder_layers: int = 8
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
+    waveform_channels: tuple[int, ...] = (16, 64, 256, 1024, 1024, 1024)
+    resolutions: tuple[int, ...] = ()
+    resolution_channels: int = 16
+    adversarial_from: int = 0
+    turns: int = 1
+    mel_weight: float = 45.0
+    spectral_weight: float = 0.0
+    kl_weight: float = 1.0
+    kl_steps: int = 0
+    duration_weight: float = 1.0
+    pitch_weight: float = 0.1
+    mel_alignment_weight: float = 1.0
+    adversarial_weight: float = 1.0
+    feature_weight: float = 2.0
+    power_floor: float = 1e-9
+    mel: MelConfig = field(default_factory=MelConfig)
+
+    def __post_init__(self) -> None:
+        if self.decoder == "hifi_gan" and math.prod(self.upsample_rates) != self.mel.hop:
+            raise InputError(
+                f"upsample_rates {list(self.upsample_rates)} make "
+                f"{math.prod(self.upsample_rates)} samples a frame, the mel settings' hop is "
+                f"{self.mel.hop}"
+            )
+        if self.latent % 2:
+            raise InputError(f"latent must be even, for the couplings, not {self.latent}")
+        members = len(self.periods) + len(self.resolutions) + bool(self.waveform_channels)
+        if not members:
+            raise InputError("give periods, waveform_channels or resolutions: some discriminator")
+        if not 1 <= self.turns <= members:
+            raise InputError(f"turns must be 1 to {members}, not {self.turns}")
+        if self.duration_turns < 1:
+            raise InputError(f"duration_turns must be at least 1, not {self.duration_turns}")
+        if self.align_on != "mel":
+            for name, reason in (
+                ("alignment_steps", "a latent must be learnt first"),
+                ("segment_frames", "a latent is aligned as a whole"),
+            ):
+                if getattr(self, name):
+                    raise InputError(f"{name} are for align_on: mel; {reason}")
+        if self.segment_frames and self.segment_frames < self.window_frames:
+            raise InputError(
+                f"segment_frames {self.segment_frames} must hold window_frames {self.window_frames}"
+            )
+        if self.pitch and self.decoder != "istft":
+            raise InputError(
+                f"pitch is for decoder: istft, whose phases count from the pitch's harmonics, not "
+                f"{self.decoder}; set network.decoder=istft or network.pitch=false"
+            )
