@@ -237,6 +237,17 @@ def test_variances_that_cannot_be_are_refused(kind: str, value: float, column: i
 
 
 @every_kind
+def test_a_mean_that_is_nan_stays_in_its_dimension(kind: str) -> None:
+    mean, variance = (torch.from_numpy(each) for each in example(WINDOW_SETS[3], 2, frames=12))
+    clean = mlpg(mean, variance, WINDOW_SETS[3], kind=kind)
+    mean[1, 5, 1] = torch.nan
+    found = mlpg(mean, variance, WINDOW_SETS[3], kind=kind)
+    assert found[1, :, 1].isnan().any()
+    found[1, :, 1] = clean[1, :, 1]
+    torch.testing.assert_close(found, clean)
+
+
+@every_kind
 def test_an_infinite_variance_says_nothing_about_its_feature(kind: str) -> None:
     mean = torch.randn(20, 3, dtype=torch.float64)
     variance = torch.ones(20, 3, dtype=torch.float64)

@@ -48,6 +48,9 @@ def mlpg(
     variances. As in nnmnkwii, every dynamic window has zero precision on the first and last frames,
     as many as the widest window reaches to one side, so very short inputs give the static means.
 
+    A mean that is NaN makes NaN of its dimension of its item, and of no other, so that a loss shows
+    it.
+
     Linear in frames; solved in float64, returned in the type of ``mean`` (float16 and bfloat16 pass
     through float32). In torch differentiable in mean and variance, any number of times, under
     ``torch.compile`` and ``torch.func.vmap`` too; the backward pass is one more banded solve.
