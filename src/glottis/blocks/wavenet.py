@@ -59,13 +59,15 @@ class GatedStack(nn.Module):
             sizes = [2 * self.channels] * len(self.gates)
             conditions = list(self.condition(condition).split(sizes, dim=1))
         total: Tensor | None = None
-        for gate, out, given in zip(self.gates, self.outs, conditions, strict=True):
+        last = len(self.gates) - 1
+        layers = zip(self.gates, self.outs, conditions, strict=True)
+        for layer, (gate, out, given) in enumerate(layers):
             y = gate(x)
             if given is not None:
                 y = y + given
             filtered, opened = y.split([self.channels, self.channels], dim=1)
             y = out(self.dropout(torch.tanh(filtered) * torch.sigmoid(opened)))
-            if y.shape[1] > self.channels:
+            if layer < last:
                 residual, skip = y.split([self.channels, self.channels], dim=1)
                 x = (x + residual) * mask
             else:
