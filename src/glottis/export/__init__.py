@@ -10,7 +10,6 @@ on (:func:`voice_weights`).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,12 @@ import numpy as np
 from glottis.errors import InputError
 from glottis.export.checks import check, sentence_inputs
 from glottis.export.conversion import write_conversion
-from glottis.export.description import description_of, languages_spoken, metadata_of
+from glottis.export.description import (
+    description_of,
+    languages_spoken,
+    metadata_of,
+    write_description,
+)
 from glottis.export.graphs import conversion_graph, languages_of, voice_graph
 from glottis.export.parameters import export_parameters
 from glottis.export.runs import load_run, must_fit, must_have_graph
@@ -124,7 +128,6 @@ def export_voice(
         if conversion:
             write_conversion(acoustic, out, weights, facts)
         description = description_of(facts, spoken, name or out.stem, license, noise_scale, out)
-        with replacing(out.with_name(out.name + ".json")) as beside:
-            beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_description(description, out)
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from glottis.errors import InputError
 from glottis.text.symbols import DEFAULT
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,21 @@ def open_graph(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def must_equal(path: Path, ours: Iterable[np.ndarray], theirs: Iterable[Tensor]) -> float:
+    """The largest difference between a file's outputs and torch's.
+
+    Raises:
+        InputError: it is above :data:`TOLERANCE`.
+    """
+    pairs = zip(ours, theirs, strict=True)
+    difference = max(float(np.abs(one - other.numpy()).max(initial=0)) for one, other in pairs)
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"{path.name}: the graph's output differs from torch's by {difference:.2g}; not written"
+        )
+    return difference
+
+
 def check(
     graph: nn.Module,
     path: Path,
@@ -76,11 +92,5 @@ def check(
             *theirs, wanted = graph(*(torch.from_numpy(value) for value in example.values()))
         if not np.array_equal(durations, wanted.numpy()):
             raise InputError(f"{path.name}: the graph's durations differ from torch's; not written")
-        pairs = zip(ours, theirs, strict=True)
-        difference = max(float(np.abs(one - other.numpy()).max()) for one, other in pairs)
-        if not difference <= TOLERANCE:
-            raise InputError(
-                f"{path.name}: the graph's output differs from torch's by {difference:.2g}; "
-                "not written"
-            )
+        difference = must_equal(path, ours, theirs)
         log.info("%d ids: differing from torch by %.1g", length, difference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import glottis
 from glottis.export.graphs import languages_of
+from glottis.files import replacing
 from glottis.text.symbols import DEFAULT, NUM_SYMBOLS
 
 if TYPE_CHECKING:
@@ -80,3 +82,9 @@ def description_of(
             **languages,
         },
     }
+
+
+def write_description(description: dict[str, Any], out: Path) -> None:
+    """Write ``NAME.onnx.json`` beside the voice ``out``."""
+    with replacing(out.with_name(out.name + ".json")) as path:
+        path.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from glottis.export.checks import check, sentence_inputs
-from glottis.export.description import description_of, languages_spoken, metadata_of
+from glottis.export.description import (
+    description_of,
+    languages_spoken,
+    metadata_of,
+    write_description,
+)
 from glottis.export.graphs import to_plain_weights
 from glottis.export.storage import Storage, write_graph
 from glottis.files import replacing
@@ -74,7 +78,6 @@ def export_parameters(
         example = sentence_inputs(24, several=several, seeded=False)
         write_graph(graph, path, weights, metadata_of(facts, spoken), example, PARAMETER_AXES)
         check(graph, path, several=several, seeded=False)
-        with replacing(out.with_name(out.name + ".json")) as beside:
-            beside.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_description(description, out)
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return out

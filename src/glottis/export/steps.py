@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glottis.errors import InputError
-from glottis.export.checks import TOLERANCE, open_graph, sentence_inputs
-from glottis.export.description import description_of, languages_spoken, metadata_of
+from glottis.export.checks import must_equal, open_graph, sentence_inputs
+from glottis.export.description import (
+    description_of,
+    languages_spoken,
+    metadata_of,
+    write_description,
+)
 from glottis.export.runs import load_run, must_fit
 from glottis.export.storage import Storage, write_graph
 from glottis.files import replacing
@@ -109,7 +113,10 @@ def export_steps(
             try:
                 metadata = metadata_of(facts, spoken) if key == "text" else {}
                 write_graph(parts[key], file, weights, metadata, values, axes, unspoken=False)
-                _must_equal(parts[key], file, values)
+                ours = open_graph(file).run(None, values)
+                with torch.no_grad():
+                    theirs = parts[key](*(torch.from_numpy(value) for value in values.values()))
+                must_equal(file, ours, theirs if isinstance(theirs, tuple) else [theirs])
                 made.append(file.read_bytes())
             finally:
                 if file != path:
@@ -132,27 +139,6 @@ def export_steps(
             "digest": hashlib.sha256(data).hexdigest(),
             "wavenet": numbers(sampler_weights),
         }
-        with replacing(out.with_name(out.name + ".json")) as described:
-            described.write_text(
-                json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8"
-            )
+        write_description(description, out)
     log.info("%s: %.1f MB, %s: %.1f MB", out, out.stat().st_size / 1e6, beside, len(data) / 1e6)
     return out
-
-
-def _must_equal(graph: nn.Module, path: Path, example: dict[str, np.ndarray]) -> None:
-    """Compare a file's outputs with torch's; raise when they differ."""
-    import torch
-
-    ours = open_graph(path).run(None, example)
-    with torch.no_grad():
-        theirs = graph(*(torch.from_numpy(value) for value in example.values()))
-    theirs = theirs if isinstance(theirs, tuple) else (theirs,)
-    difference = max(
-        float(np.abs(one - other.numpy()).max(initial=0))
-        for one, other in zip(ours, theirs, strict=True)
-    )
-    if not difference <= TOLERANCE:
-        raise InputError(
-            f"{path.name}: the graph's output differs from torch's by {difference:.2g}; not written"
-        )
