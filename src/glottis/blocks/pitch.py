@@ -78,13 +78,10 @@ def harmonic_phase(pitch: Tensor, fft_size: int, hop: int, sample_rate: int) -> 
     return torch.where(pitch[:, None] > 0, phase, 0.0)
 
 
-def recorded_pitch(pitch: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def recorded_pitch(pitch: Tensor) -> tuple[Tensor, Tensor]:
     """Pitch of recordings ``[batch, frames]`` in Hz, 0 where unvoiced -> its logarithm, and 1 where
-    it is voiced, both ``[batch, frames]``; unvoiced outside ``mask``, bool ``[batch, 1, frames]``,
-    whatever stands there.
+    it is voiced, both ``[batch, frames]``.
     """
-    if mask is not None:
-        pitch = torch.where(mask.squeeze(1), pitch, 0.0)
     return torch.log(pitch.clamp_min(1.0)), (pitch > 0).float()
 
 

@@ -47,6 +47,17 @@ class UtteranceBatch(_Movable):
     audio: Tensor | None = None
     language: Tensor | None = None
 
+    def pitch_within(self, mask: Tensor) -> Tensor:
+        """Pitch of the frames of ``mask``, bool ``[batch, 1, frames]``, and 0 outside it, whatever
+        stands there: ``[batch, frames]``.
+
+        Raises:
+            ValueError: the batch has none.
+        """
+        if self.pitch is None:
+            raise ValueError("this model is told the pitch, which the batch does not have")
+        return torch.where(mask.squeeze(1), self.pitch[:, : mask.shape[2]], 0.0)
+
     def first(self) -> UtteranceBatch:
         """The first utterance, without padding."""
         tokens, frames = int(self.text_lengths[0]), int(self.mel_lengths[0])

@@ -593,9 +593,7 @@ class GlowTTS(nn.Module):
         """A batch's log pitch, and 1 where it is voiced, both ``[batch, frames]``."""
         if not self.config.pitch:
             return None, None
-        if batch.pitch is None:
-            raise ValueError("this model is conditioned on pitch, which the batch does not have")
-        return recorded_pitch(batch.pitch[:, : mask.shape[2]], mask)
+        return recorded_pitch(batch.pitch_within(mask))
 
     def _speaker(self, speaker: Tensor | None) -> Tensor | None:
         embedded = embed_speaker(self.speakers, speaker)

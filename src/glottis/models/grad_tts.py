@@ -303,7 +303,7 @@ class GradTTS(nn.Module):
             loss = loss + config.prior_weight * logs["prior"]
         tracks = [mel, mean]
         if self.pitch_predictor is not None:
-            log_pitch, voiced = self._pitch(batch, mask)
+            log_pitch, voiced = recorded_pitch(batch.pitch_within(mask))
             tracks.append(pitch_bells(log_pitch, voiced))
             hidden = expand(prior.hidden, found.durations, longest)
             predicted, voicing = self.pitch_predictor(hidden, mask)
@@ -320,12 +320,6 @@ class GradTTS(nn.Module):
             function, mel, mean, config.schedule, mask, generator=generator
         )
         return loss + logs["diffusion"], logs
-
-    def _pitch(self, batch: UtteranceBatch, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch's log pitch, and 1 where it is voiced, both ``[batch, frames]``."""
-        if batch.pitch is None:
-            raise ValueError("this model is told the pitch, which the batch does not have")
-        return recorded_pitch(batch.pitch, mask)
 
     def _prior_loss(self, difference: Tensor, mask: Tensor) -> Tensor:
         """Mean over elements inside the mask."""
@@ -383,7 +377,7 @@ class GradTTS(nn.Module):
             speaker, bells = self._speaker(batch.speaker), None
             if self.config.pitch:
                 inside = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
-                bells = F.pad(pitch_bells(*self._pitch(batch, inside)), (0, rest))
+                bells = F.pad(pitch_bells(*recorded_pitch(batch.pitch_within(inside))), (0, rest))
         return log_likelihood(
             self._score_of(mean, mask, speaker, bells),
             mel,

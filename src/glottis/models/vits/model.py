@@ -543,11 +543,7 @@ class VITS(nn.Module):
 
     def _recorded(self, batch: UtteranceBatch, mask: Tensor) -> Tensor | None:
         """The batch's pitch ``[batch, frames]``, zero outside the mask, if the model is told it."""
-        if not self.config.pitch:
-            return None
-        if batch.pitch is None:
-            raise ValueError("this model is told the pitch, which the batch does not have")
-        return torch.where(mask.squeeze(1), batch.pitch, 0.0)
+        return batch.pitch_within(mask) if self.config.pitch else None
 
     def _condition(self, speaker: Tensor | None, pitch: Tensor | None) -> Tensor | None:
         """What posterior and flow are told; ``pitch`` ``[batch, frames]`` in Hz."""
