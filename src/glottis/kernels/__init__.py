@@ -5,7 +5,14 @@ Every kernel has a reference (numpy, float64, obvious) and fast forms that agree
 numba.
 """
 
-from glottis.kernels.search import mas, mas_blocks, mas_path, mas_with_score, soft
+from glottis.kernels.search import (
+    mas,
+    mas_blocks,
+    mas_gaussian,
+    mas_path,
+    mas_with_score,
+    soft,
+)
 from glottis.kernels.trajectory import (
     WINDOWS,
     mlpg,
@@ -22,6 +29,7 @@ __all__ = [
     "TrajectoryStream",
     "mas",
     "mas_blocks",
+    "mas_gaussian",
     "mas_path",
     "mas_with_score",
     "mlpg",

@@ -270,7 +270,7 @@ if hasattr(os, "register_at_fork"):  # a forked data loader inherits the pool bu
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _share(work: Callable[[range], None], batch: int, cells: int, threads: int) -> None:
+def share(work: Callable[[range], None], batch: int, cells: int, threads: int) -> None:
     """Batch items over plain threads, not numba's: a second OpenMP pool makes torch's stutter."""
     threads = max(1, min(threads, batch, cells // 65536, os.cpu_count() or 1))
     if threads == 1:
@@ -328,7 +328,7 @@ def search(
             else:
                 score[item] = _text_fastest(cells[item], *rest)
 
-    _share(work, batch, log_prob.size, threads)
+    share(work, batch, log_prob.size, threads)
     return durations, score
 
 
@@ -383,7 +383,7 @@ def _each(
             limits = allowed(tokens, frames, band, optional is not None)
             one(item, log_prob[item, :tokens, :frames], np.ascontiguousarray(skips), *limits)
 
-    _share(work, log_prob.shape[0], log_prob.size, threads)
+    share(work, log_prob.shape[0], log_prob.size, threads)
 
 
 def soft(

@@ -59,6 +59,28 @@ def search(
     return durations, score
 
 
+def search_gaussian(
+    mean: NDArray[np.floating],
+    log_scale: NDArray[np.floating] | None,
+    latent: NDArray[np.floating],
+    text_lengths: NDArray[np.int64],
+    frame_lengths: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """``[batch, channels, text]`` twice, ``[batch, channels, frames]``: as :func:`search`.
+
+    The cells are ``sum_d log N(latent[b, d, j]; mean[b, d, i], exp(log_scale[b, d, i]))``, made in
+    float64 from differences, one channel after another; unit variance without ``log_scale``.
+    """
+    batch, channels, text = mean.shape
+    cells = np.zeros((batch, text, latent.shape[2]))
+    with np.errstate(all="ignore"):  # what lies outside the lengths may be anything
+        for c in range(channels):
+            scale = 0.0 if log_scale is None else log_scale[:, c, :, None].astype(np.float64)
+            difference = latent[:, c, None, :].astype(np.float64) - mean[:, c, :, None]
+            cells -= 0.5 * (difference * np.exp(-scale)) ** 2 + scale + 0.5 * np.log(2 * np.pi)
+    return search(cells, text_lengths, frame_lengths)
+
+
 def search_blocks(
     blocks: Iterable[tuple[int, NDArray[np.floating]]], tokens: int, frames: int
 ) -> tuple[NDArray[np.int64], float]:

@@ -39,13 +39,14 @@ AHEAD = 32
 _number, _byte, _index = ir.IntType(32), ir.IntType(8), ir.IntType(64)
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, target: Any) -> Any:
+def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, target: Any) -> Any:
+    """To ``array[index]``, an array of numba's ``kind``, as LLVM's type ``target``."""
     struct = cgutils.create_struct_proxy(kind)
     place = builder.gep(struct(context, builder, array).data, [index])
     return builder.bitcast(place, target.as_pointer())
 
 
-def _plus(builder: Any, index: Any, number: int, step: Any = None) -> Any:
+def plus(builder: Any, index: Any, number: int, step: Any = None) -> Any:
     """``index + number``, or ``index + number * step``."""
     constant = ir.Constant(index.type, number)
     return builder.add(index, constant if step is None else builder.mul(constant, step))
@@ -85,11 +86,11 @@ def _turn(groups: int) -> Any:
             for register in range(groups):
                 rows = []
                 for lane in range(LANES):
-                    start = _plus(builder, at, lane * groups + register, step)
-                    place = _pointer(context, builder, signature.args[0], cells, start, row)
+                    start = plus(builder, at, lane * groups + register, step)
+                    place = pointer(context, builder, signature.args[0], cells, start, row)
                     rows.append(builder.load(place, align=size))
-                    soon = _plus(builder, start, AHEAD)
-                    soon = _pointer(context, builder, signature.args[0], cells, soon, _byte)
+                    soon = plus(builder, start, AHEAD)
+                    soon = pointer(context, builder, signature.args[0], cells, soon, _byte)
                     builder.call(prefetch, [soon, *to_read])
                 pairs = [
                     [_shuffled(builder, rows[k], rows[k + 1], where) for k in (0, 2)]
@@ -98,8 +99,8 @@ def _turn(groups: int) -> Any:
                 for k in range(TURNED // 2):
                     low_half, high_half = pairs[k // 2]
                     made = _shuffled(builder, low_half, high_half, second if k % 2 else first)
-                    index = _plus(builder, column_at, (register * TURNED // 2 + k) * TURNED)
-                    place = _pointer(context, builder, signature.args[3], columns, index, row)
+                    index = plus(builder, column_at, (register * TURNED // 2 + k) * TURNED)
+                    place = pointer(context, builder, signature.args[3], columns, index, row)
                     builder.store(made, place, align=size)
             return context.get_dummy_value()
 
@@ -116,9 +117,11 @@ def _place(frame, token, groups):  # type: ignore[no-untyped-def]
     return block * TURNED + frame % TURNED // (TURNED // 2) * LANES + lane
 
 
-def _strip(groups: int) -> Any:
+def strip(groups: int, turned: bool) -> Any:
     """An intrinsic: ``count`` frames, one or more, of a strip of ``groups * LANES`` tokens.
 
+    Where its cells stand among the columns is what :func:`_place` says if they were ``turned``;
+    if not, frames follow one another, each with its registers in order.
     ``held`` has the strip's scores, register after register. ``entering[entering_at + frame]``
     holds what the token before the strip scored one frame earlier and is overwritten by what its
     last token did. One bit a token goes to ``moved``, a row of ``moved_step`` bytes a frame.
@@ -145,7 +148,7 @@ def _strip(groups: int) -> Any:
             zero = ir.Constant(_index, 0)
 
             def at(array: Any, kind: Any, index: Any, target: Any) -> Any:
-                return _pointer(context, builder, kind, array, index, target)
+                return pointer(context, builder, kind, array, index, target)
 
             places = [
                 at(held, kinds[1], ir.Constant(_index, r * LANES), wide) for r in range(groups)
@@ -168,14 +171,18 @@ def _strip(groups: int) -> Any:
             builder.store(last, place)
             shifted = _shuffled(builder, score[-1], first, [LANES, *range(LANES - 1)])
             # As _place has it: blocks of frames, then registers, then pairs of frames.
-            half = TURNED // 2
-            column = builder.mul(builder.lshr(frame, _index(3)), _index(TURNED * groups * LANES))
-            column = builder.add(column, builder.mul(builder.and_(frame, _index(3)), _index(8)))
-            column = builder.add(column, builder.and_(frame, _index(4)))
+            apart = TURNED // 2 * TURNED if turned else LANES
+            if turned:
+                block = builder.lshr(frame, _index(3))
+                column = builder.mul(block, _index(TURNED * groups * LANES))
+                column = builder.add(column, builder.mul(builder.and_(frame, _index(3)), _index(8)))
+                column = builder.add(column, builder.and_(frame, _index(4)))
+            else:
+                column = builder.mul(frame, _index(groups * LANES))
             directions = ir.Constant(bits, [0] * LANES)
             new = []
             for register in range(groups):
-                place = _plus(builder, column, register * half * TURNED)
+                place = plus(builder, column, register * apart)
                 cell = builder.load(at(columns, kinds[0], place, row), align=size)
                 enter = shifted if register == 0 else score[register - 1]
                 comes = builder.fcmp_ordered(">", enter, score[register])
@@ -188,7 +195,7 @@ def _strip(groups: int) -> Any:
             target = builder.add(moved_at, builder.mul(frame, moved_step))
             found = builder.trunc(builder.call(either, [directions]), word)
             builder.store(found, at(moved, kinds[4], target, word), align=1)
-            following = _plus(builder, frame, 1)
+            following = plus(builder, frame, 1)
             builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
             frame.add_incoming(following, builder.block)
             for phi, value in zip(score, new, strict=True):
@@ -204,7 +211,7 @@ def _strip(groups: int) -> Any:
 
 
 _turn_8, _turn_4, _turn_2 = (_turn(groups) for groups in (8, 4, 2))
-_strip_8, _strip_4, _strip_2 = (_strip(groups) for groups in (8, 4, 2))
+_strip_8, _strip_4, _strip_2 = (strip(groups, turned=True) for groups in (8, 4, 2))
 
 
 @compiled

@@ -166,6 +166,79 @@ def mas_blocks(
     return durations, score
 
 
+def mas_gaussian(
+    mean: Lattice,
+    log_scale: Lattice | None,
+    latent: Lattice,
+    text_lengths: Any = None,
+    frame_lengths: Any = None,
+    *,
+    block: int = 256,
+    kind: str = "auto",
+) -> tuple[Lattice, Lattice]:
+    """Lattice and search in one: ``-> (durations int64 [batch, text], score float64 [batch])``.
+
+    As :func:`mas_with_score` of ``sum_d log N(latent[b, d, j]; mean[b, d, i], exp(log_scale[b, d,
+    i]))``, the ``log_prob`` of :class:`glottis.likelihood.lattice.GaussianLattice`, of which only
+    what a path can pass is made, some cells at a time. ``numba`` makes them in float32, or in
+    float64 when an argument is, with the average of each channel's means taken off means and
+    latents first; the sums of a cell come in an order of their own, so that durations and
+    scores are those of :func:`mas` but for the rounding of cells.
+
+    Args:
+        mean: ``[batch, channels, text]``, numpy or torch, any floating type; with memory on a GPU
+            it is copied from there, so make the lattice in torch instead.
+        log_scale: natural logarithm of the standard deviation, of the mean's shape; None for unit
+            variance.
+        latent: ``[batch, channels, frames]``.
+        text_lengths, frame_lengths: as for :func:`mas`. What lies beyond them is not looked at.
+        block: frames of which ``numba`` holds the factors of the product at once.
+        kind: ``"auto"`` (the first that can run of ``numba`` and ``reference``), or one of these.
+
+    Raises:
+        InputError: as :func:`mas`, and for shapes that do not fit each other. A NaN or +inf is
+            found in every cell that a path can pass: any in a mean or a latent.
+    """
+    arrays = [
+        to_numpy(each) for each in (mean, latent, *(() if log_scale is None else (log_scale,)))
+    ]
+    own, frames_of = arrays[:2]
+    shapes = [list(each.shape) for each in arrays]
+    if own.ndim != 3 or frames_of.ndim != 3 or shapes[0][:2] != shapes[1][:2] or not own.shape[1]:
+        raise InputError(
+            "mean and latent must be [batch, channels, text] and [batch, channels, frames] with "
+            f"the same batch and channels, one or more, not {shapes[0]} and {shapes[1]}"
+        )
+    if log_scale is not None and shapes[2] != shapes[0]:
+        raise InputError(f"log_scale must have the mean's shape {shapes[0]}, not {shapes[2]}")
+    if not all(np.issubdtype(each.dtype, np.floating) for each in arrays):
+        raise InputError(
+            "mean, log_scale and latent must be of floating types, not "
+            + ", ".join(str(each.dtype) for each in arrays)
+        )
+    if block < 1:
+        raise InputError(f"block must be one frame or more, not {block}")
+    batch, _, text = own.shape
+    tokens = _lengths(text_lengths, batch, text, "text")
+    frames = _lengths(frame_lengths, batch, frames_of.shape[2], "frame")
+    _check_room(tokens, frames)
+    wide = np.float64 if any(each.dtype.itemsize > 4 for each in arrays) else np.float32
+    own, frames_of, *rest = (each.astype(wide, copy=False) for each in arrays)
+    scales = rest[0] if rest else None
+    if choose("mas_gaussian", kind, KINDS, available()) == "numba":
+        from glottis.kernels import mas_gaussian_numba
+
+        durations, score = mas_gaussian_numba.search(
+            own, scales, frames_of, tokens, frames, block, thread_count()
+        )
+    else:
+        from glottis.kernels import mas_reference
+
+        durations, score = mas_reference.search_gaussian(own, scales, frames_of, tokens, frames)
+    _check_scores(score)
+    return _like(durations, mean), _like(score, mean)
+
+
 def soft(
     log_prob: Lattice,
     text_lengths: Any = None,
