@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glottis.errors import InputError
-from glottis.kernels import mas, mas_blocks
+from glottis.kernels import mas, mas_blocks, mas_gaussian
 from glottis.likelihood.lattice import GaussianLattice
 
 
@@ -34,8 +34,9 @@ def align(
             2023, VITS2, section 2.2: from 0.01, less by 2e-6 a step). 0 for none.
         generator: draws that noise.
         block: None makes the whole lattice first, ``[batch, text, frames]``. A number makes and
-            searches it in blocks of so many frames, one item after another: beside one block only
-            one bit a token and frame of a single item is held. Not with noise.
+            searches it in one pass, so many frames at a time (256 is fine), one item after another:
+            only one bit a token and frame of a single item is held. On a CPU this takes less than
+            half the time, too (:func:`glottis.kernels.mas_gaussian`). Not with noise.
 
     Raises:
         InputError: as :func:`glottis.kernels.mas`, and for noise that is negative or with blocks.
@@ -46,7 +47,11 @@ def align(
         if block is not None:
             if noise_scale or block < 1:
                 raise InputError("blocks must hold at least one frame, and have no noise_scale")
-            return _align_in_blocks(lattice, latent, frame_lengths, block)
+            if latent.device.type != "cpu":
+                return _align_in_blocks(lattice, latent, frame_lengths, block)
+            scale = None if lattice.has_unit_variance else lattice.log_scale
+            lengths = lattice.text_lengths, frame_lengths
+            return mas_gaussian(lattice.mean, scale, latent, *lengths, block=block)[0]
         log_prob = lattice.log_prob(latent, frame_lengths)
         if noise_scale:
             spread = noise_scale * _standard_deviation(
@@ -60,6 +65,7 @@ def align(
 def _align_in_blocks(
     lattice: GaussianLattice, latent: Tensor, frame_lengths: Tensor | None, block: int
 ) -> Tensor:
+    """Where the product is quicker than memory of the CPU: blocks of it are searched there."""
     batch, _, text = lattice.mean.shape
     durations = torch.zeros(batch, text, dtype=torch.int64)
     for item in range(batch):

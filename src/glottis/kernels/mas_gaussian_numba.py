@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from glottis.kernels.mas_numba import share
 from glottis.kernels.mas_strips import BITS, LANES, WIDEST, plus, pointer, scratch, strip, way_back
-from glottis.kernels.vector_math import compiled
+from glottis.kernels.vector_math import compiled, exponentials
 
 #: Frames of a tile: with two registers of tokens, twelve of AVX2's sixteen hold its sums.
 TILE = 6
@@ -129,15 +129,17 @@ def _groups(tokens):  # type: ignore[no-untyped-def]
 
 @compiled
 def _pack_tokens(  # type: ignore[no-untyped-def]
-    mean, precision, log_scale, centre, tokens, order, rows, own, left, of_token
+    mean, log_scale, centre, tokens, order, bits, powers, rows, own, left, of_token
 ):
     """The left factor, tile after tile in the order of registers, and the tokens' own terms.
 
-    ``mean``, ``precision``, ``log_scale`` ``[channels, text]``, the latter two empty for unit
-    variance. ``left``, ``of_token`` and ``order`` need room for ``WIDEST`` tokens more; what is
-    used of it repeats the last token. ``order``, ``rows [2, tokens]`` and ``own`` are scratch.
+    ``mean``, ``log_scale`` ``[channels, text]``, the latter empty for unit variance. ``left``,
+    ``of_token`` and ``order`` need room for ``WIDEST`` tokens more; what is used of it repeats the
+    last token. ``order``, ``bits`` and ``powers`` (one memory), ``rows [3, tokens]`` and ``own``
+    are scratch.
     """
-    channels, scaled = mean.shape[0], precision.shape[0] > 0
+    channels, scaled = mean.shape[0], log_scale.shape[0] > 0
+    doubled, precision, weighted = rows[0], rows[1], rows[2]
     depth = 2 * channels if scaled else channels
     half = left.dtype.type(0.5)
     wide = WIDE // left.itemsize
@@ -150,15 +152,23 @@ def _pack_tokens(  # type: ignore[no-untyped-def]
         done += groups * LANES
     own[:] = channels * math.log(2 * math.pi)
     for c in range(channels):
-        for i in range(np.uintp(tokens)):
-            centred = mean[c, i] - centre[c]
-            if scaled:
-                rows[0, i] = -half * precision[c, i]
-                rows[1, i] = centred * precision[c, i]
-                own[i] += centred * rows[1, i] + 2.0 * log_scale[c, i]
+        if scaled:
+            for i in range(tokens):
+                doubled[i] = -2 * log_scale[c, i]
+            if left.itemsize == 4:
+                exponentials(doubled, bits, powers, precision)
             else:
-                rows[1, i] = centred
-                own[i] += centred * centred
+                for i in range(tokens):
+                    precision[i] = np.exp(doubled[i])
+            for i in range(tokens):
+                centred = mean[c, i] - centre[c]
+                weighted[i] = centred * precision[i]
+                own[i] += centred * weighted[i] - doubled[i]
+                precision[i] *= -half
+        else:
+            for i in range(tokens):
+                weighted[i] = mean[c, i] - centre[c]
+                own[i] += weighted[i] * weighted[i]
         at = 0
         while at < done:
             width = min(wide, done - at)
@@ -167,8 +177,8 @@ def _pack_tokens(  # type: ignore[no-untyped-def]
             for place in range(np.uintp(width)):
                 token = order[np.uintp(at) + place]
                 if scaled:
-                    left[squares + place] = rows[0, token]
-                left[plain + place] = rows[1, token]
+                    left[squares + place] = precision[token]
+                left[plain + place] = weighted[token]
             at += width
     for place in range(done):
         of_token[place] = -0.5 * own[order[place]]
@@ -297,13 +307,17 @@ def _advance(  # type: ignore[no-untyped-def]
 
 @compiled
 def _search(  # type: ignore[no-untyped-def]
-    mean, precision, log_scale, centre, latent, tokens, frames, block, durations,
-    order, rows, own, left, of_token, right, of_frame, scores, entering, moved, held, columns,
+    mean, log_scale, centre, latent, tokens, frames, block, durations,
+    order, bits, powers, rows, own, left, of_token, right, of_frame,
+    scores, entering, moved, held, columns,
 ):  # fmt: skip
     """One item; gives the best score."""
-    scaled = precision.shape[0] > 0
+    scaled = log_scale.shape[0] > 0
     depth = 2 * mean.shape[0] if scaled else mean.shape[0]
-    _pack_tokens(mean, precision, log_scale, centre, tokens, order, rows, own, left, of_token)
+    _pack_tokens(
+        mean, log_scale, centre, tokens,
+        order, bits[:tokens], powers[:tokens], rows[:, :tokens], own[:tokens], left, of_token,
+    )  # fmt: skip
     scores[:] = -np.inf
     unusable = False
     for first in range(0, frames, block):
@@ -349,27 +363,21 @@ def search(
         *state, _ = scratch(most_tokens, most_frames, kind)
         columns = np.empty(WIDEST * AHEAD, dtype=kind)
         order = np.empty(most_tokens + WIDEST, dtype=np.uintp)
-        rows, sums = np.empty((2, most_tokens), dtype=kind), np.empty(most_tokens)
+        bits = np.empty(most_tokens, dtype=np.int32)
+        rows, sums = np.empty((3, most_tokens), dtype=kind), np.empty(most_tokens)
         left = np.empty((most_tokens + WIDEST) * depth, dtype=kind)
         right = np.empty(at_once * depth, dtype=kind)
-        terms = np.empty(most_tokens + WIDEST, dtype=kind), np.empty(at_once, dtype=kind)
+        of_token, of_frame = np.empty(most_tokens + WIDEST, kind), np.empty(at_once, kind)
         unit = np.empty((0, 0), dtype=kind)
-        precisions = np.empty((channels if log_scale is not None else 0, text), dtype=kind)
         for item in items:
             tokens, frames = int(text_lengths[item]), int(frame_lengths[item])
             own = np.ascontiguousarray(mean[item])
-            scales = unit
-            if log_scale is not None:
-                scales = np.ascontiguousarray(log_scale[item])
-                inside = precisions[:, :tokens]
-                np.multiply(scales[:, :tokens], -2, out=inside)
-                with np.errstate(over="ignore"):
-                    np.exp(inside, out=inside)
-            centre = own[:, :tokens].mean(1)
+            scales = unit if log_scale is None else np.ascontiguousarray(log_scale[item])
             score[item] = _search(
-                own, precisions, scales, centre, np.ascontiguousarray(latent[item]),
+                own, scales, own[:, :tokens].mean(1), np.ascontiguousarray(latent[item]),
                 tokens, frames, at_once, durations[item],
-                order, rows, sums, left, terms[0], right, terms[1], *state, columns,
+                order, bits, bits.view(np.float32), rows, sums, left, of_token, right, of_frame,
+                *state, columns,
             )  # fmt: skip
 
     # A cell costs as many additions as there are channels.

@@ -89,6 +89,11 @@ class GaussianLattice(Distribution):
         return self._mean
 
     @property
+    def has_unit_variance(self) -> bool:
+        """Whether no log scale was given."""
+        return self._log_scale is None
+
+    @property
     def log_scale(self) -> Tensor:
         """``[batch, channels, text]``, natural logarithm; zero in padding and for unit variance."""
         return torch.zeros_like(self._mean) if self._log_scale is None else self._log_scale
@@ -186,7 +191,7 @@ class GaussianLattice(Distribution):
     def _lattice(self, value: Tensor, dtype: torch.dtype) -> Tensor:
         """``[batch, text, frames]``."""
         centre, of_token, left = self._of_tokens(dtype)
-        of_frame, right = self._of_frames(value - centre)
+        of_frame, right = self._of_frames(value, centre)
         # Laid out by rows: the batched product takes a seventh longer to read it the other way.
         left = left.transpose(1, 2).contiguous()
         product = torch.baddbmm(of_token[:, :, None], left, right)
@@ -207,11 +212,20 @@ class GaussianLattice(Distribution):
         of_token = -0.5 * ((mean * weighted + 2 * log_scale).sum(1) + normaliser)
         return centre, of_token, torch.cat([-0.5 * precision, weighted], dim=1)
 
-    def _of_frames(self, value: Tensor) -> tuple[Tensor | None, Tensor]:
+    def _of_frames(self, value: Tensor, centre: Tensor) -> tuple[Tensor | None, Tensor]:
         """For unit variance the frame's own term ``[batch, 1, frames]``, and the right factor."""
         if self._log_scale is None:
+            value = value - centre
             return -0.5 * value.square().sum(1)[:, None, :], value
-        return None, torch.cat([value.square(), value], dim=1)
+        if torch.is_grad_enabled():
+            value = value - centre
+            return None, torch.cat([value.square(), value], dim=1)
+        # Written where it is needed: touching fresh memory costs more than the arithmetic.
+        batch, channels, frames = value.shape
+        right = value.new_empty(batch, 2 * channels, frames)
+        plain = torch.sub(value, centre, out=right[:, channels:])
+        torch.mul(plain, plain, out=right[:, :channels])
+        return None, right
 
     def _centre(self, mean: Tensor) -> Tensor:
         """Each channel's average mean, ``[batch, channels, 1]``; a constant, so no gradient."""
