@@ -14,7 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glottis.alignment import align, coverage, diagonality, expand, path, token_indices
+from glottis.alignment import (
+    _align_in_blocks,
+    align,
+    coverage,
+    diagonality,
+    expand,
+    path,
+    token_indices,
+)
 from glottis.kernels import mas, mas_blocks
 from glottis.likelihood.lattice import GaussianLattice
 
@@ -108,6 +116,9 @@ def test_blocks_find_what_the_whole_lattice_finds(
     expected = mas(lattice.log_prob(latent, frames), lattice.text_lengths, frames)
     found = align(lattice, latent, frames, block=block)
     assert torch.equal(found, expected)
+    # As for tensors on a GPU, whose products are made there.
+    if block is not None:
+        assert torch.equal(_align_in_blocks(lattice, latent, frames, block), expected)
 
 
 @pytest.mark.parametrize("kind", ["numba", "reference"])
@@ -123,11 +134,13 @@ def test_blocks_of_integers_tie_alike(kind: str) -> None:
 def test_blocks_name_the_item_that_cannot_be_used() -> None:
     lattice, latent, _ = gaussians(True)
     latent[1, 3, 30] = math.nan
-    with pytest.raises(ValueError, match="batch item 1: a NaN"):
-        align(lattice, latent, torch.tensor([150, 60, 31]), block=16)
-    align(lattice, latent, torch.tensor([150, 30, 31]), block=16)
-    with pytest.raises(ValueError, match="batch item 1: 7 tokens cannot be aligned with 6"):
-        align(lattice, latent, torch.tensor([150, 6, 31]), block=16)
+    for form in (lambda frames: align(lattice, latent, frames, block=16),
+                 lambda frames: _align_in_blocks(lattice, latent, frames, 16)):  # fmt: skip
+        with pytest.raises(ValueError, match="batch item 1: a NaN"):
+            form(torch.tensor([150, 60, 31]))
+        form(torch.tensor([150, 30, 31]))
+        with pytest.raises(ValueError, match="batch item 1: 7 tokens cannot be aligned with 6"):
+            form(torch.tensor([150, 6, 31]))
     with pytest.raises(ValueError, match="batch item 0: 4 tokens cannot be aligned with 3"):
         mas_blocks([], 4, 3)
 

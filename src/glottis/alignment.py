@@ -34,9 +34,9 @@ def align(
             2023, VITS2, section 2.2: from 0.01, less by 2e-6 a step). 0 for none.
         generator: draws that noise.
         block: None makes the whole lattice first, ``[batch, text, frames]``. A number makes and
-            searches it in one pass, so many frames at a time (256 is fine), one item after another:
-            only one bit a token and frame of a single item is held. On a CPU this takes less than
-            half the time, too (:func:`glottis.kernels.mas_gaussian`). Not with noise.
+            searches it in one pass, so many frames at a time (256 is a good number), one item after
+            another: of a single item one bit a token and frame is held. On a CPU that is faster,
+            too (:func:`glottis.kernels.mas_gaussian`). Not with noise.
 
     Raises:
         InputError: as :func:`glottis.kernels.mas`, and for noise that is negative or with blocks.
@@ -65,7 +65,7 @@ def align(
 def _align_in_blocks(
     lattice: GaussianLattice, latent: Tensor, frame_lengths: Tensor | None, block: int
 ) -> Tensor:
-    """Where the product is quicker than memory of the CPU: blocks of it are searched there."""
+    """Products where the tensors are, on a GPU, and the search through them here."""
     batch, _, text = lattice.mean.shape
     durations = torch.zeros(batch, text, dtype=torch.int64)
     for item in range(batch):

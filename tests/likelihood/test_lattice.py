@@ -144,6 +144,18 @@ def test_padding_is_zero_and_its_nan_goes_nowhere() -> None:
     assert torch.equal(mas(lattice, text, frames).sum(1), frames)
 
 
+@pytest.mark.parametrize("unit", [False, True])
+def test_without_gradients_it_is_the_same_to_the_last_bit(unit: bool) -> None:
+    mean, scale, latent = draw(10, 3, 16, 9, 40, 1.0, -0.3)
+    lattice = GaussianLattice(mean, None if unit else scale, text_lengths=torch.tensor([9, 4, 1]))
+    frames = torch.tensor([40, 17, 1])
+    kept = latent.clone()
+    expected = lattice.log_prob(latent, frames)
+    with torch.no_grad():
+        assert torch.equal(lattice.log_prob(latent.requires_grad_(), frames), expected)
+    assert torch.equal(latent, kept)
+
+
 def test_the_search_reads_it_without_a_copy() -> None:
     mean, scale, latent = draw(8, 2, 4, 5, 9, 0.0, 0.0)
     assert GaussianLattice(mean, scale).log_prob(latent).is_contiguous()

@@ -228,7 +228,7 @@ def _pack_frames(latent, centre, first, count, scaled, right, of_frame):  # type
         at = first + tile * TILE
         for c in range(channels):
             if width == TILE:
-                _centred(flat, at, centre[c], right, plain, squares)
+                _centred(flat, at, centre[c], right, plain, squares)  # type: ignore[call-arg]
             else:
                 for f in range(TILE):
                     found = flat[at + f] - centre[c] if f < width else half - half

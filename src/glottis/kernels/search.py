@@ -199,18 +199,24 @@ def mas_gaussian(
         InputError: as :func:`mas`, and for shapes that do not fit each other. A NaN or +inf is
             found in every cell that a path can pass: any in a mean or a latent.
     """
-    arrays = [
-        to_numpy(each) for each in (mean, latent, *(() if log_scale is None else (log_scale,)))
-    ]
-    own, frames_of = arrays[:2]
-    shapes = [list(each.shape) for each in arrays]
-    if own.ndim != 3 or frames_of.ndim != 3 or shapes[0][:2] != shapes[1][:2] or not own.shape[1]:
+    own, frames_of = to_numpy(mean), to_numpy(latent)
+    scales = None if log_scale is None else to_numpy(log_scale)
+    arrays = [own, frames_of] if scales is None else [own, frames_of, scales]
+    if (
+        own.ndim != 3
+        or frames_of.ndim != 3
+        or own.shape[:2] != frames_of.shape[:2]
+        or not own.shape[1]
+    ):
         raise InputError(
             "mean and latent must be [batch, channels, text] and [batch, channels, frames] with "
-            f"the same batch and channels, one or more, not {shapes[0]} and {shapes[1]}"
+            f"the same batch and channels, one or more, not {list(own.shape)} and "
+            f"{list(frames_of.shape)}"
         )
-    if log_scale is not None and shapes[2] != shapes[0]:
-        raise InputError(f"log_scale must have the mean's shape {shapes[0]}, not {shapes[2]}")
+    if scales is not None and scales.shape != own.shape:
+        raise InputError(
+            f"log_scale must have the mean's shape {list(own.shape)}, not {list(scales.shape)}"
+        )
     if not all(np.issubdtype(each.dtype, np.floating) for each in arrays):
         raise InputError(
             "mean, log_scale and latent must be of floating types, not "
@@ -223,8 +229,8 @@ def mas_gaussian(
     frames = _lengths(frame_lengths, batch, frames_of.shape[2], "frame")
     _check_room(tokens, frames)
     wide = np.float64 if any(each.dtype.itemsize > 4 for each in arrays) else np.float32
-    own, frames_of, *rest = (each.astype(wide, copy=False) for each in arrays)
-    scales = rest[0] if rest else None
+    own, frames_of = own.astype(wide, copy=False), frames_of.astype(wide, copy=False)
+    scales = None if scales is None else scales.astype(wide, copy=False)
     if choose("mas_gaussian", kind, KINDS, available()) == "numba":
         from glottis.kernels import mas_gaussian_numba
 
