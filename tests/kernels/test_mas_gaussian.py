@@ -45,12 +45,12 @@ def single(arrays: Arrays) -> Arrays:
     return mean.astype(np.float32), less, latent.astype(np.float32)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     batch=st.integers(0, 3),
     channels=st.sampled_from([1, 2, 5]),
     text=st.sampled_from([1, 2, 7, 8, 9, 16, 17, 24, 25, 31, 32, 33, 40, 49, 71]),
-    extra=st.sampled_from([0, 1, 5, 6, 7, 30, 90]),
+    extra=st.sampled_from([0, 1, 5, 6, 7, 30, 60]),
     block=st.sampled_from([1, 5, 6, 13, 48, 256]),
     unit=st.booleans(),
     seed=st.integers(0, 99),

@@ -127,61 +127,100 @@ def _groups(tokens):  # type: ignore[no-untyped-def]
     return 8 if tokens > 3 * BITS else 4 if tokens > BITS else 2
 
 
+def _order(groups: int) -> Any:
+    """An intrinsic: ``groups * LANES`` tokens from ``row[at]`` on in the order of registers.
+
+    They go to ``left[to]`` and on, or, if they fill more than a tile, the next ones to
+    ``left[to + step]`` and on.
+    """
+
+    @intrinsic
+    def order(typing, row, at, left, to, step):  # type: ignore[no-untyped-def]
+        signature = types.void(row, at, left, to, step)
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            row, at, left, to, step = values
+            kinds = signature.args
+            element = context.get_data_type(kinds[0].dtype)
+            size = context.get_abi_sizeof(element)
+            tokens = groups * LANES
+            width = min(WIDE // size, tokens)
+            whole, tile = (ir.VectorType(element, count) for count in (tokens, width))
+            place = pointer(context, builder, kinds[0], row, at, whole)
+            found = builder.load(place, align=size)
+            where = [k % LANES * groups + k // LANES for k in range(tokens)]
+            for k in range(tokens // width):
+                mask = ir.Constant(
+                    ir.VectorType(_number, width), where[k * width : (k + 1) * width]
+                )
+                made = builder.shuffle_vector(found, ir.Constant(whole, ir.Undefined), mask)
+                place = pointer(context, builder, kinds[2], left, plus(builder, to, k, step), tile)
+                builder.store(made, place, align=size)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return order
+
+
+_order_8, _order_4, _order_2 = (_order(groups) for groups in (8, 4, 2))
+
+
+@compiled
+def _ordered(row, tokens, left, to, step):  # type: ignore[no-untyped-def]
+    """All tokens of ``row``, strip after strip; see :func:`_order`. ``step`` is that of a token."""
+    done, wide = 0, WIDE // left.itemsize
+    while done < tokens:
+        groups = _groups(tokens - done)
+        place = done * step + to * min(wide, groups * LANES)
+        if groups == 8:
+            _order_8(row, done, left, place, wide * step)
+        elif groups == 4:
+            _order_4(row, done, left, place, wide * step)
+        else:
+            _order_2(row, done, left, place, wide * step)
+        done += groups * LANES
+
+
 @compiled
 def _pack_tokens(  # type: ignore[no-untyped-def]
-    mean, log_scale, centre, tokens, order, bits, powers, rows, own, left, of_token
+    mean, log_scale, centre, tokens, depth, bits, powers, rows, own, left, of_token
 ):
     """The left factor, tile after tile in the order of registers, and the tokens' own terms.
 
-    ``mean``, ``log_scale`` ``[channels, text]``, the latter empty for unit variance. ``left``,
-    ``of_token`` and ``order`` need room for ``WIDEST`` tokens more; what is used of it repeats the
-    last token. ``order``, ``bits`` and ``powers`` (one memory), ``rows [3, tokens]`` and ``own``
-    are scratch.
+    ``mean``, ``log_scale`` ``[channels, text]``, the latter empty for unit variance. ``left`` and
+    ``of_token`` need room for ``WIDEST`` tokens more, ``rows [4, tokens + WIDEST]``, too; what
+    these hold after the last token does not matter. ``rows``, ``bits`` and ``powers`` (one memory)
+    and ``own`` are scratch.
     """
     channels, scaled = mean.shape[0], log_scale.shape[0] > 0
-    doubled, precision, weighted = rows[0], rows[1], rows[2]
-    depth = 2 * channels if scaled else channels
-    half = left.dtype.type(0.5)
-    wide = WIDE // left.itemsize
-    done = 0
-    while done < tokens:
-        groups = _groups(tokens - done)
-        for place in range(groups * LANES):
-            token = done + place % LANES * groups + place // LANES
-            order[done + place] = min(token, tokens - 1)
-        done += groups * LANES
+    kind = left.dtype.type
+    doubled, precision, halved, weighted = rows[0, :tokens], rows[1, :tokens], rows[2], rows[3]
     own[:] = channels * math.log(2 * math.pi)
     for c in range(channels):
+        middle = centre[c]
         if scaled:
-            for i in range(tokens):
-                doubled[i] = -2 * log_scale[c, i]
+            for i in range(np.uintp(tokens)):
+                doubled[i] = kind(-2) * log_scale[c, i]
             if left.itemsize == 4:
                 exponentials(doubled, bits, powers, precision)
             else:
-                for i in range(tokens):
+                for i in range(np.uintp(tokens)):
                     precision[i] = np.exp(doubled[i])
-            for i in range(tokens):
-                centred = mean[c, i] - centre[c]
+            for i in range(np.uintp(tokens)):
+                centred = mean[c, i] - middle
                 weighted[i] = centred * precision[i]
+                halved[i] = kind(-0.5) * precision[i]
                 own[i] += centred * weighted[i] - doubled[i]
-                precision[i] *= -half
+            _ordered(halved, tokens, left, c, depth)
         else:
-            for i in range(tokens):
-                weighted[i] = mean[c, i] - centre[c]
+            for i in range(np.uintp(tokens)):
+                weighted[i] = mean[c, i] - middle
                 own[i] += weighted[i] * weighted[i]
-        at = 0
-        while at < done:
-            width = min(wide, done - at)
-            squares = np.uintp(at * depth + c * width)
-            plain = np.uintp(at * depth + (depth - channels + c) * width)
-            for place in range(np.uintp(width)):
-                token = order[np.uintp(at) + place]
-                if scaled:
-                    left[squares + place] = precision[token]
-                left[plain + place] = weighted[token]
-            at += width
-    for place in range(done):
-        of_token[place] = -0.5 * own[order[place]]
+        _ordered(weighted, tokens, left, depth - channels + c, depth)
+    for i in range(tokens):
+        halved[i] = -0.5 * own[i]
+    _ordered(halved, tokens, of_token, 0, 1)
 
 
 @intrinsic
@@ -308,15 +347,15 @@ def _advance(  # type: ignore[no-untyped-def]
 @compiled
 def _search(  # type: ignore[no-untyped-def]
     mean, log_scale, centre, latent, tokens, frames, block, durations,
-    order, bits, powers, rows, own, left, of_token, right, of_frame,
+    bits, powers, rows, own, left, of_token, right, of_frame,
     scores, entering, moved, held, columns,
 ):  # fmt: skip
     """One item; gives the best score."""
     scaled = log_scale.shape[0] > 0
     depth = 2 * mean.shape[0] if scaled else mean.shape[0]
     _pack_tokens(
-        mean, log_scale, centre, tokens,
-        order, bits[:tokens], powers[:tokens], rows[:, :tokens], own[:tokens], left, of_token,
+        mean, log_scale, centre, tokens, depth,
+        bits[:tokens], powers[:tokens], rows, own[:tokens], left, of_token,
     )  # fmt: skip
     scores[:] = -np.inf
     unusable = False
@@ -362,9 +401,8 @@ def search(
         at_once = -(-min(block, most_frames) // TILE) * TILE
         *state, _ = scratch(most_tokens, most_frames, kind)
         columns = np.empty(WIDEST * AHEAD, dtype=kind)
-        order = np.empty(most_tokens + WIDEST, dtype=np.uintp)
         bits = np.empty(most_tokens, dtype=np.int32)
-        rows, sums = np.empty((3, most_tokens), dtype=kind), np.empty(most_tokens)
+        rows, sums = np.zeros((4, most_tokens + WIDEST), dtype=kind), np.empty(most_tokens)
         left = np.empty((most_tokens + WIDEST) * depth, dtype=kind)
         right = np.empty(at_once * depth, dtype=kind)
         of_token, of_frame = np.empty(most_tokens + WIDEST, kind), np.empty(at_once, kind)
@@ -376,7 +414,7 @@ def search(
             score[item] = _search(
                 own, scales, own[:, :tokens].mean(1), np.ascontiguousarray(latent[item]),
                 tokens, frames, at_once, durations[item],
-                order, bits, bits.view(np.float32), rows, sums, left, of_token, right, of_frame,
+                bits, bits.view(np.float32), rows, sums, left, of_token, right, of_frame,
                 *state, columns,
             )  # fmt: skip
 
