@@ -1,7 +1,8 @@
 """Lattice and search in blocks beside lattice, then search: ``python benchmarks/lattice.py``.
 
-Both are ours; the first never holds ``batch x text x frames``. Peak memory is that of a fresh
-process for each form, less what it held before.
+Both are ours; the first never holds ``batch x text x frames``. Its floor is the time of torch's
+matrix products alone, of as many cells as a path can pass. Peak memory is that of a fresh process
+for each form, less what it held before.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import ctypes
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from glottis.alignment import align
 from glottis.likelihood.lattice import GaussianLattice
-from harness import Claim, compare, machine, record
+from harness import Claim, best_times, compare, machine, record, seconds
 
 COMMAND = "python benchmarks/lattice.py"
 SIZES = ((32, 192, 200, 1000), (64, 192, 400, 2000))
@@ -30,6 +32,23 @@ def example(
     mean = torch.randn(batch, channels, text, generator=generator)
     scale = 0.1 * torch.randn(batch, channels, text, generator=generator)
     return GaussianLattice(mean, scale), torch.randn(batch, channels, frames, generator=generator)
+
+
+def products(batch: int, channels: int, text: int, frames: int) -> Callable[[], None]:
+    """The products of the cells from which both ends can be reached, into memory that is there.
+
+    A token can be reached from its own number of frames on, and must be left as early before the
+    end, so that of each row ``frames - text + 1`` cells are left; rows of odd lengths are slower.
+    """
+    width = -(-(frames - text + 1) // 16) * 16
+    left, right = torch.randn(text, 2 * channels), torch.randn(2 * channels, width)
+    out = torch.empty(text, width)
+
+    def run() -> None:
+        for _ in range(batch):
+            torch.mm(left, right, out=out)
+
+    return run
 
 
 def peak() -> float:
@@ -55,9 +74,19 @@ def main() -> None:
             lambda lattice=lattice, latent=latent: align(lattice, latent, block=BLOCK),
             lambda lattice=lattice, latent=latent: align(lattice, latent),
             torch.equal,
-            repeats=5,
+            repeats=15,
             threads=1,
         )
+        own, floor = best_times(
+            lambda lattice=lattice, latent=latent: align(lattice, latent, block=BLOCK),
+            products(*size),
+            repeats=15,
+            threads=1,
+        )
+        claim = Claim(
+            f"lattice and search in blocks, {name}, over its product", COMMAND, "torch mm"
+        )
+        record(claim, seconds(own), seconds(floor), f"{own / floor:.2f}x the floor", machine(1))
         small, large = memory(size, BLOCK), memory(size, None)
         claim = Claim(f"memory of lattice and search, {name}", COMMAND, "lattice, then search")
         record(claim, f"{small:.1f} MB", f"{large:.1f} MB", f"{large / small:.3g}x", machine(1))
