@@ -2,8 +2,8 @@
 
 Strips of tokens go through a block of frames as in :mod:`.mas_strips`, but their cells are made
 on the way: a tile of a matrix product, some tokens by six frames, stays in registers until its
-sum is complete, and is written in the order in which the search reads it, a few hundred bytes that
-never leave the first-level cache. Both factors are packed first so that the product reads them
+sum is complete, and is written in the order in which the search reads it, to a few kilobytes that
+stay in the first-level cache. Both factors are packed first so that the product reads them
 from one end to the other (Goto and van de Geijn 2008). Tiles from which no path leads to both ends
 are not made at all, a fifth of the lattice where frames are five times the tokens.
 """
