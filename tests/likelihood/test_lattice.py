@@ -156,6 +156,24 @@ def test_without_gradients_it_is_the_same_to_the_last_bit(unit: bool) -> None:
     assert torch.equal(latent, kept)
 
 
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_vmap_and_compile_trace_it(unit: bool, gradients: bool) -> None:
+    mean, scale, latent = draw(11, 6, 5, 4, 9, 1.0, -0.3)
+
+    def lattice(mean: Tensor, scale: Tensor, latent: Tensor) -> Tensor:
+        given = None if unit else scale
+        return GaussianLattice(mean, given, validate_args=False).log_prob(latent)
+
+    inputs = mean, scale, latent
+    with torch.set_grad_enabled(gradients):
+        expected = lattice(*inputs)
+        found = torch.compile(lattice, backend="aot_eager", fullgraph=True)(*inputs)
+        torch.testing.assert_close(found, expected)
+        parts = (each.view(2, 3, *each.shape[1:]) for each in inputs)
+        torch.testing.assert_close(torch.vmap(lattice)(*parts).flatten(0, 1), expected)
+
+
 def test_the_search_reads_it_without_a_copy() -> None:
     mean, scale, latent = draw(8, 2, 4, 5, 9, 0.0, 0.0)
     assert GaussianLattice(mean, scale).log_prob(latent).is_contiguous()

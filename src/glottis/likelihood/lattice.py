@@ -217,14 +217,9 @@ class GaussianLattice(Distribution):
         if self._log_scale is None:
             value = value - centre
             return -0.5 * value.square().sum(1)[:, None, :], value
-        if torch.is_grad_enabled():
-            value = value - centre
-            return None, torch.cat([value.square(), value], dim=1)
-        # Written where it is needed: touching fresh memory costs more than the arithmetic.
-        batch, channels, frames = value.shape
-        right = value.new_empty(batch, 2 * channels, frames)
-        plain = torch.sub(value, centre, out=right[:, channels:])
-        torch.mul(plain, plain, out=right[:, :channels])
+        # In place: touching fresh memory costs more than the arithmetic.
+        right = torch.cat([value, value], dim=1).sub_(torch.cat([centre, centre], dim=1))
+        right[:, : value.shape[1]].pow_(2)
         return None, right
 
     def _centre(self, mean: Tensor) -> Tensor:
