@@ -21,7 +21,17 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from glottis.kernels.mas_numba import share
-from glottis.kernels.mas_strips import BITS, LANES, WIDEST, plus, pointer, scratch, strip, way_back
+from glottis.kernels.mas_strips import (
+    BITS,
+    LANES,
+    WIDEST,
+    plus,
+    pointer,
+    prefetch,
+    scratch,
+    strip,
+    way_back,
+)
 from glottis.kernels.vector_math import compiled, exponentials
 
 #: Frames of a tile: with two registers of tokens, twelve of AVX2's sixteen hold its sums.
@@ -33,7 +43,10 @@ AHEAD = 4 * TILE
 #: Bytes of tokens in a tile, and in one of a strip so narrow that it has no more.
 WIDE, NARROW = 64, 32
 
-_number, _index = ir.IntType(32), ir.IntType(64)
+# How far ahead of the work memory of the latents is asked for, in numbers.
+SOON = 64
+
+_number, _byte, _index = ir.IntType(32), ir.IntType(8), ir.IntType(64)
 
 
 def _repeated(builder: Any, number: Any, row: Any) -> Any:
@@ -239,6 +252,8 @@ def _centred(  # type: ignore[no-untyped-def]
         element = context.get_data_type(kinds[0].dtype)
         size = context.get_abi_sizeof(element)
         row = ir.VectorType(element, TILE)
+        soon = pointer(context, builder, kinds[0], latent, plus(builder, at, SOON), _byte)
+        prefetch(builder, soon)
         place = pointer(context, builder, kinds[0], latent, at, row)
         found = builder.fsub(builder.load(place, align=size), _repeated(builder, middle, row))
         # Squares first: where both go to the same place the plain ones stay.

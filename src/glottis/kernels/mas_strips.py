@@ -52,6 +52,16 @@ def plus(builder: Any, index: Any, number: int, step: Any = None) -> Any:
     return builder.add(index, constant if step is None else builder.mul(constant, step))
 
 
+def prefetch(builder: Any, place: Any) -> None:
+    """Asks for the memory at ``place``, a pointer to bytes, to be read soon."""
+    kinds = [_byte.as_pointer(), _number, _number, _number]
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0"
+    )
+    # To be read, as near as can be, as data.
+    builder.call(function, [place, _number(0), _number(3), _number(1)])
+
+
 def _shuffled(builder: Any, low: Any, high: Any, where: list[int]) -> Any:
     kind = ir.VectorType(_number, len(where))
     return builder.shuffle_vector(low, high, ir.Constant(kind, where))
@@ -73,12 +83,6 @@ def _turn(groups: int) -> Any:
             element = context.get_data_type(signature.args[0].dtype)
             size = context.get_abi_sizeof(element)
             row = ir.VectorType(element, TURNED)
-            prefetch = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), [_byte.as_pointer(), _number, _number, _number]),
-                "llvm.prefetch.p0",
-            )
-            to_read = [ir.Constant(_number, value) for value in (0, 3, 1)]
             # The halves of two rows beside each other: those of frames k and k + 4.
             low = [0, 8, 1, 9, 4, 12, 5, 13]
             high = [place + 2 for place in low]
@@ -91,7 +95,7 @@ def _turn(groups: int) -> Any:
                     rows.append(builder.load(place, align=size))
                     soon = plus(builder, start, AHEAD)
                     soon = pointer(context, builder, signature.args[0], cells, soon, _byte)
-                    builder.call(prefetch, [soon, *to_read])
+                    prefetch(builder, soon)
                 pairs = [
                     [_shuffled(builder, rows[k], rows[k + 1], where) for k in (0, 2)]
                     for where in (low, high)
