@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from glottis.alignment import align, coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import read_one, read_text
-from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.duration import (
     DurationLoss,
     DurationPredictor,
@@ -31,7 +30,6 @@ from glottis.blocks.duration import (
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
 from glottis.blocks.pitch import (
-    PITCH_BELLS,
     PitchInput,
     PitchPredictor,
     pitch_bells,
@@ -39,6 +37,7 @@ from glottis.blocks.pitch import (
     recorded_pitch,
     spoken_pitch,
 )
+from glottis.blocks.regression import Regression
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.text_encoder import TextEncoder
 from glottis.blocks.wavenet import GatedStack
@@ -198,33 +197,6 @@ class PitchCondition(nn.Module):
         return out
 
 
-class Regression(nn.Module):
-    """Log-mels by least squares (as in FastPitch; Lancucki 2021, with ConvNeXt for its decoder).
-
-    ``hidden`` ``[batch, channels, text]``, ``durations`` int64 ``[batch, text]``, ``bells``
-    ``[batch, PITCH_BELLS + 1, frames]`` or None, ``mask`` bool ``[batch, 1, frames]`` ->
-    ``[batch, mels, frames]``.
-    """
-
-    def __init__(self, config: Config, channels: int) -> None:
-        super().__init__()
-        width = config.regression_channels
-        self.start = nn.Conv1d(channels, width, 1)
-        self.pitch = nn.Conv1d(PITCH_BELLS + 1, width, 1) if config.pitch else None
-        self.stack = ConvNeXtStack(width, width, config.regression_hidden, config.regression_layers)
-        self.end = nn.Conv1d(width, config.mel.mels, 1)
-        nn.init.constant_(self.end.bias, -5.0)  # type: ignore[arg-type]
-
-    def forward(
-        self, hidden: Tensor, durations: Tensor, bells: Tensor | None, mask: Tensor
-    ) -> Tensor:
-        # A projection commutes with holding its columns, and there are fewer of them before.
-        x = expand(self.start(hidden), durations, mask.shape[2])
-        if self.pitch is not None:
-            x = x + self.pitch(bells)
-        return torch.where(mask, self.end(self.stack(x, mask)).float(), 0.0)
-
-
 class CouplingNetwork(nn.Module):
     """What decides a coupling: a gated stack between two projections, the last zero at first."""
 
@@ -348,7 +320,14 @@ class GlowTTS(nn.Module):
         self.regression: Regression | None = None
         hidden = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
         if config.regression_layers:
-            self.regression = Regression(config, hidden)
+            self.regression = Regression(
+                hidden,
+                config.mel.mels,
+                config.regression_channels,
+                config.regression_hidden,
+                config.regression_layers,
+                pitch=config.pitch,
+            )
         if config.pitch:
             self.pitch_predictor = PitchPredictor(hidden, config.pitch_channels)
             self.pitch_condition = PitchCondition(config.speaker_channels, config.squeeze)
@@ -375,7 +354,7 @@ class GlowTTS(nn.Module):
             durations = align(lattice, mel, lengths)
         if self.regression is not None:
             assert durations is not None
-            regression = self.regression(prior.hidden, durations, bells, mask)
+            regression = self._regress(prior.hidden, durations, bells, mask)
         if flow:
             # The regression is the conditional mean and stays it: it learns by least squares alone.
             rest = mel if regression is None else mel - regression.detach()
@@ -544,7 +523,7 @@ class GlowTTS(nn.Module):
         durations = self.align(batch, flow=False).durations
         text, text_lengths = read_text(batch.text, batch.text_lengths, self.config.blanks)
         prior = self.encoder(text, mask_from_lengths(text_lengths, text.shape[1]), speaker)
-        return condition, self.regression(prior.hidden, durations, bells, mask)
+        return condition, self._regress(prior.hidden, durations, bells, mask)
 
     def _grouped(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-mels, lengths and mask of the whole groups of frames that the flow takes; an odd
@@ -580,8 +559,15 @@ class GlowTTS(nn.Module):
         mel = self.decoder.inverse(latent, mask, self._condition(speaker, bells))
         if self.regression is None:
             return mel, pitch
-        expected: Tensor = self.regression(prior.hidden, durations, bells, mask)
-        return mel + expected, pitch
+        return mel + self._regress(prior.hidden, durations, bells, mask), pitch
+
+    def _regress(
+        self, hidden: Tensor, durations: Tensor, bells: Tensor | None, mask: Tensor
+    ) -> Tensor:
+        assert self.regression is not None
+        held = expand(self.regression.start(hidden), durations, mask.shape[2])
+        expected: Tensor = self.regression(held, bells, mask)
+        return expected
 
     def _condition(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
         if self.pitch_condition is None:

@@ -250,7 +250,8 @@ def load_weights(model: Any, path: Path) -> None:
         raise InputError(f"there are no weights at {file}")
     own = model.state_dict()
     parts = voice_weights(file) if file.suffix == ".onnx" else [_read_weights(file)]
-    found = [{k: v for k, v in part.items() if _fits(model, own, k, v)} for part in parts]
+    adapted = getattr(model, "adapted", dict)
+    found = [{k: v for k, v in adapted(part).items() if _fits(model, own, k, v)} for part in parts]
     fitting = max(found, key=len)
     if getattr(model, "end_to_end", False):
         for part in parts:

@@ -55,7 +55,8 @@ class Explained(NamedTuple):
 
     ``spectrogram`` ``[batch, bins, frames]``; ``latent`` is a draw of the posterior,
     ``log_scale`` the posterior's, ``flowed`` the draw's image under the flow, all
-    ``[batch, latent, frames]``; ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
+    ``[batch, latent, frames]``, and ``ladj`` ``[batch]`` the flow's ``log|det df/dz|``;
+    ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
     the tokens that the model reads, ``lengths`` int64 ``[batch]`` in frames. Of segments, all but
     the durations are those of ``lengths`` frames from ``starts`` int64 ``[batch]`` on. ``pitch``
     ``[batch, frames]`` in Hz, 0 where unvoiced; None for a model that is not told it.
@@ -65,6 +66,7 @@ class Explained(NamedTuple):
     latent: Tensor
     log_scale: Tensor
     flowed: Tensor
+    ladj: Tensor
     prior: Prior
     durations: Tensor
     text_lengths: Tensor
@@ -102,6 +104,7 @@ class VITS(nn.Module):
             self.pitch_predictor = PitchPredictor(channels + given, config.pitch_channels)
             self.pitch_input = PitchInput(config.speaker_channels)
             self.speaker_pitch = SpeakerPitch(config.speakers)
+        self.regression = parts.regression(config, channels)
         self.posterior = parts.posterior(config, told)
         self.flow = parts.flow(config, told)
         self.durations = parts.durations(config, channels, given)
@@ -117,17 +120,33 @@ class VITS(nn.Module):
         rest = [parameter for parameter in self.parameters() if id(parameter) not in ours]
         return {"generator": rest, "discriminator": judges}
 
+    def adapted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Another model's weights in this one's form: a regression that is told the speaker, which
+        ours is not, hears the mean of all its speakers.
+        """
+        start, table = weights.get("regression.start.weight"), weights.get("speakers.weight")
+        if self.regression is None or start is None or table is None:
+            return weights
+        channels = self.regression.start.in_channels
+        if start.shape[1] != channels + table.shape[1]:
+            return weights
+        heard = start[:, channels:, 0] @ nn.functional.normalize(table, dim=1).mean(0)
+        folded = {"weight": start[:, :channels], "bias": weights["regression.start.bias"] + heard}
+        return weights | {f"regression.start.{name}": value for name, value in folded.items()}
+
     def explain(
         self,
         batch: UtteranceBatch,
         *,
         segment: int = 0,
+        resting: bool = False,
         alignment_noise: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Explained:
         """Draw latents of the batch's audio, bend them by the flow and align the text with them.
 
-        With ``segment``, for ``align_on: mel``, latents of that many frames from random starts on.
+        With ``segment``, for ``align_on: mel``, latents of that many frames from random starts on;
+        with ``resting`` the posterior does not learn.
 
         Raises:
             InputError: an utterance of the batch has more tokens than frames.
@@ -151,8 +170,9 @@ class VITS(nn.Module):
         mask = mask_from_lengths(lengths, frames)
         condition = self._condition(speaker, pitch)
         noise = _normal((len(lengths), self.config.latent, frames), lengths.device, generator)
-        latent, log_scale = self.infer(spectrogram, mask, condition, noise)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, condition)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not resting):
+            latent, log_scale = self.infer(spectrogram, mask, condition, noise)
+        flowed, ladj = self.flow.call_and_ladj(latent, mask, condition)
         with torch.no_grad():
             if prior.mel_mean is None:
                 lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
@@ -172,6 +192,7 @@ class VITS(nn.Module):
             latent,
             log_scale,
             flowed,
+            ladj,
             prior,
             durations,
             text_lengths,
@@ -188,10 +209,14 @@ class VITS(nn.Module):
         ``noise`` of the same shape is standard normal, times the temperature; ``condition`` is what
         the model is told of speaker and pitch.
         """
-        if self.config.posterior_input == "log_mels":
+        mel, config = None, self.config
+        if config.posterior_input == "log_mels":
+            mel = self.log_mel.of_magnitudes(spectrogram)
             # About zero and of unit size, as speech has them.
-            spectrogram = 0.5 * self.log_mel.of_magnitudes(spectrogram) + 2.5
+            spectrogram = 0.5 * mel + 2.5
         mean, log_scale = self.posterior(spectrogram, mask, condition).float().chunk(2, dim=1)
+        if config.mel_latents and mel is not None:
+            mean, log_scale = mean + mel, log_scale + math.log(0.1)
         return torch.where(mask, mean + noise * log_scale.exp(), 0.0), log_scale
 
     def decode(self, latent: Tensor, speaker: Tensor | None, pitch: Tensor | None = None) -> Tensor:
@@ -222,6 +247,11 @@ class VITS(nn.Module):
             yield "generator", *self._alignment_loss(batch)
             return
         noise = max(0.0, config.alignment_noise - config.alignment_noise_decay * step)
+        timed = step % config.duration_turns == 0
+        if step < config.decoder_from:
+            found = self.explain(batch, resting=True, alignment_noise=noise)
+            yield "generator", *self._losses(batch, found, None, timed)
+            return
         found = self.explain(batch, segment=config.segment_frames, alignment_noise=noise)
         starts = _starts(found.lengths, config.window_frames)
         real_audio, target, fake_audio = self._windows(batch, found, starts)
@@ -232,9 +262,8 @@ class VITS(nn.Module):
             fake = judges(fake_audio.detach())
             loss = discriminator_loss(real, fake, "sum")
             yield "discriminator", loss, {"discriminator": loss}
-        timed = step % config.duration_turns == 0
         rise = min(1.0, (step + 1) / max(1, config.kl_steps))
-        loss, logs = self._losses(batch, found, target, fake_audio, timed, rise)
+        loss, logs = self._losses(batch, found, (target, fake_audio), timed, rise)
         if config.spectral_weight:
             logs["spectral"] = self.spectral_loss(fake_audio, real_audio)
             loss = loss + config.spectral_weight * logs["spectral"]
@@ -256,19 +285,18 @@ class VITS(nn.Module):
         found = self.explain(batch, generator=torch.Generator().manual_seed(0))
         starts = ((found.lengths - self.config.window_frames) // 2).clamp_min(0)
         _, target, fake_audio = self._windows(batch, found, starts)
-        return self._losses(batch, found, target, fake_audio)[1]
+        return self._losses(batch, found, (target, fake_audio))[1]
 
     def _losses(
         self,
         batch: UtteranceBatch,
         found: Explained,
-        target: Tensor,
-        fake_audio: Tensor,
+        windows: tuple[Tensor, Tensor] | None,
         timed: bool = True,
         rise: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """All but the adversarial losses; ``target`` are log-mels of the windows, ``timed`` is
-        whether durations are learnt and ``rise`` the share of the divergence's weight.
+        """All but the adversarial losses; ``windows`` are log-mels of recordings and decoded audio,
+        ``timed`` is whether durations are learnt and ``rise`` the share of the divergence's weight.
         """
         config = self.config
         frames, longest = found.latent.shape[2], batch.mel.shape[2]
@@ -278,19 +306,19 @@ class VITS(nn.Module):
             laid = expand(values, found.durations, longest)
             return window(laid, found.starts, frames, batch.mel_lengths)
 
+        mask = mask_from_lengths(found.lengths, frames)
+        bells = None if found.pitch is None else pitch_bells(*recorded_pitch(found.pitch))
+        mean, log_scale = self._laid_out(found.prior, along, bells, mask)
         logs = {
-            "mel": nn.functional.l1_loss(self.log_mel(fake_audio), target),
-            "kl": kl_from_draw(
-                found.flowed,
-                found.log_scale,
-                along(found.prior.mean),
-                along(found.prior.log_scale),
-                mask_from_lengths(found.lengths, frames),
-            ),
+            "kl": kl_from_draw(found.flowed, found.log_scale, mean, log_scale, mask, found.ladj),
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
             "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
-        loss = config.mel_weight * logs["mel"] + rise * config.kl_weight * logs["kl"]
+        loss = rise * config.kl_weight * logs["kl"]
+        if windows is not None:
+            target, fake_audio = windows
+            logs["mel"] = nn.functional.l1_loss(self.log_mel(fake_audio), target)
+            loss = loss + config.mel_weight * logs["mel"]
         speaker = self._speaker(batch.speaker)
         if timed:
             logs["duration"] = self._duration_loss(found, speaker)
@@ -302,6 +330,21 @@ class VITS(nn.Module):
             logs["pitch_nats"] = self._pitch_nats(batch, found, speaker)
             loss = loss + config.pitch_weight * logs["pitch_nats"]
         return loss, logs
+
+    def _laid_out(
+        self,
+        prior: Prior,
+        along: Callable[[Tensor], Tensor],
+        bells: Tensor | None,
+        mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The prior's mean and log scale ``[batch, latent, frames]``; ``along`` holds each token's
+        columns for its frames.
+        """
+        mean, log_scale = along(prior.mean), along(prior.log_scale)
+        if self.regression is not None:
+            mean = mean + self.regression(along(self.regression.start(prior.hidden)), bells, mask)
+        return mean, log_scale
 
     def _pitch_nats(
         self, batch: UtteranceBatch, found: Explained, speaker: Tensor | None
@@ -472,16 +515,17 @@ class VITS(nn.Module):
             durations = self.predict_durations(prior.hidden, mask, given, scales[1], drawn)
         lengths = durations.sum(1)
         frames = lengths.max()
-        scale = expand(prior.log_scale, durations, frames).exp() * scales[0]
-        flowed = (
-            expand(prior.mean, durations, frames) + noise(self.config.latent, frames, 0) * scale
-        )
         mask = mask_from_lengths(lengths, frames)
-        condition, pitch = given, None
+        condition, pitch, bells = given, None, None
         if self.pitch_predictor is not None:
             log_pitch, voicing = self._predicted_pitch(prior, durations, mask, given)
             voiced, pitch = spoken_pitch(log_pitch, voicing)
-            condition = self._told(given, pitch_bells(log_pitch, voiced))
+            bells = pitch_bells(log_pitch, voiced)
+            condition = self._told(given, bells)
+        mean, log_scale = self._laid_out(
+            prior, lambda values: expand(values, durations, frames), bells, mask
+        )
+        flowed = mean + noise(self.config.latent, frames, 0) * (log_scale.exp() * scales[0])
         return self.decode(self.flow.inverse(flowed, mask, condition), given, pitch), durations
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from glottis.blocks.discriminators import (
 )
 from glottis.blocks.duration import DurationPredictor
 from glottis.blocks.hifi_gan import Generator
+from glottis.blocks.regression import Regression
 from glottis.blocks.spectral_decoder import SpectralDecoder
 from glottis.blocks.stochastic_duration import StochasticDurationPredictor
 from glottis.blocks.text_prior import TextPrior
@@ -44,6 +45,21 @@ def text_prior(config: Config, channels: int, given: int) -> TextPrior:
         condition_channels=given,
         condition_text=config.condition_encoder and config.speakers > 1,
         prenet=config.encoder_prenet,
+        zero=config.regression_layers > 0,
+    )
+
+
+def regression(config: Config, channels: int) -> Regression | None:
+    """Text along the frames to what it adds to the prior's means."""
+    if not config.regression_layers:
+        return None
+    return Regression(
+        channels,
+        config.latent,
+        config.regression_channels,
+        config.regression_hidden,
+        config.regression_layers,
+        pitch=config.pitch,
     )
 
 
@@ -57,17 +73,21 @@ def posterior(config: Config, told: int) -> GatedNetwork:
         config.posterior_kernel,
         config.posterior_layers,
         told,
+        zero=config.mel_latents,
     )
 
 
 def flow(config: Config, told: int) -> Flow:
-    """Between the posterior's latents and the text's, keeping volumes."""
-    couplings = (AffineCoupling(_shift(config, told), True) for _ in range(config.couplings))
+    """Between the posterior's latents and the text's, keeping volumes unless it scales."""
+    couplings = (
+        AffineCoupling(_network(config, told), mean_only=not config.flow_scales)
+        for _ in range(config.couplings)
+    )
     return Flow(layer for coupling in couplings for layer in (coupling, Flip()))
 
 
-def _shift(config: Config, told: int) -> GatedNetwork:
-    """What decides the shift of one coupling."""
+def _network(config: Config, told: int) -> GatedNetwork:
+    """What decides one coupling."""
     half, transformer = config.latent // 2, None
     if config.flow_transformer_layers:
         transformer = Transformer(
@@ -80,7 +100,8 @@ def _shift(config: Config, told: int) -> GatedNetwork:
             norm_eps=1e-5,
         )
     sizes = (config.channels, config.coupling_kernel, config.coupling_layers)
-    return GatedNetwork(half, half, *sizes, told, transformer, zero=True)
+    outputs = 2 * half if config.flow_scales else half
+    return GatedNetwork(half, outputs, *sizes, told, transformer, zero=True)
 
 
 def durations(config: Config, channels: int, given: int) -> nn.Module:
