@@ -57,12 +57,22 @@ VITS2 = {
     "languages": 2,
 }
 PITCH = {"pitch": True, "pitch_channels": 4, "posterior_input": "log_mels"}
+MEL_LATENTS = {
+    **PITCH,
+    "align_on": "mel",
+    "mel_latents": True,
+    "flow_scales": True,
+    "regression_layers": 1,
+    "regression_channels": 8,
+    "regression_hidden": 8,
+}
 MORE = {
     "plain": {},
     "waves": WAVES,
     "vits2": VITS2,
     "deterministic": {"durations": "deterministic", "align_on": "mel"},
     "pitch": PITCH,
+    "mel_latents": MEL_LATENTS,
     "taken": {"encoder_channels": 12, "encoder_prenet": True, "unit_speakers": True},
 }
 ALL = pytest.mark.parametrize("changes", list(MORE.values()), ids=list(MORE))
@@ -71,12 +81,15 @@ ALL = pytest.mark.parametrize("changes", list(MORE.values()), ids=list(MORE))
 def _model(**changes: object) -> VITS:
     torch.manual_seed(0)
     model = VITS(Config(**{**SMALL, **changes}))  # type: ignore[arg-type]
-    # Couplings, splines and what pitch adds start at zero; laws of that alone would prove nothing.
+    # What starts at zero would prove nothing: couplings, splines, what pitch and speaker add.
     started = [
         model.flow,
         model.durations,
         model.pitch_input,
+        model.posterior.end,
+        model.encoder.project,
         getattr(model.decoder, "pitch", None),
+        getattr(model.decoder, "condition", None),
     ]
     with torch.no_grad():
         for part in started:
@@ -186,8 +199,8 @@ def test_each_loss_reaches_its_own_parameters_only(changes: dict) -> None:
                         assert parameter.grad is not None, name
 
 
-@pytest.mark.parametrize("changes", [{"flow_transformer_layers": 1}, PITCH])
-def test_the_flow_inverts_and_keeps_volumes(changes: dict) -> None:
+@pytest.mark.parametrize("changes", [{"flow_transformer_layers": 1}, PITCH, {"flow_scales": True}])
+def test_the_flow_inverts_and_says_what_it_does_to_volumes(changes: dict) -> None:
     model = _model(**changes).double()
     pitch = torch.tensor([[0.0, 110.0, 120.0, 0.0, 240.0]], dtype=torch.float64)
     speaker = model._condition(model._speaker(torch.tensor([1])), pitch)
@@ -200,8 +213,8 @@ def test_the_flow_inverts_and_keeps_volumes(changes: dict) -> None:
     image, ladj = model.flow.call_and_ladj(z, mask, speaker)
     assert float((image - z).detach().abs().max()) > 0.1
     jacobian = torch.autograd.functional.jacobian(flow, z.flatten())
-    assert float(torch.linalg.slogdet(jacobian)[1].abs()) < 1e-6
-    assert float(ladj.detach().abs()) == 0
+    torch.testing.assert_close(ladj, torch.linalg.slogdet(jacobian)[1][None], atol=1e-6, rtol=0)
+    assert (float(ladj.detach().abs()) > 0.1) == ("flow_scales" in changes)
     torch.testing.assert_close(model.flow.inverse(image, mask, speaker), z, atol=1e-5, rtol=1e-5)
 
 
@@ -217,6 +230,11 @@ def test_kl_from_draws_is_the_closed_form_for_gaussians() -> None:
     draws = torch.stack([kl_from_draw(posterior.sample(), *rest) for _ in range(4000)])
     error = draws.std() / math.sqrt(len(draws))
     assert abs(draws.mean() - wanted) < 4 * error
+    # A flow that doubles everything is a prior half as wide, about half of the mean.
+    doubled = (2 * mean, log_scale, prior_mean, prior_log_scale, mask)
+    ladj = torch.tensor([9 * math.log(2.0)])
+    halved = (mean, log_scale, prior_mean / 2, prior_log_scale - math.log(2.0), mask)
+    torch.testing.assert_close(kl_from_draw(*doubled, ladj), kl_from_draw(*halved))
     # Where both are one point the draw says it exactly: the distance alone is left.
     narrow = torch.full_like(mean, -20.0)
     exact = kl_from_draw(mean, narrow, mean, narrow, mask)
@@ -272,7 +290,7 @@ def test_training_windows_are_pieces_of_the_utterances() -> None:
 
 def test_a_segment_is_explained_as_a_part_of_its_utterance() -> None:
     """The same durations, its own magnitudes, pitch and audio, and the prior laid out there."""
-    model = _model(**PITCH, align_on="mel", segment_frames=16)
+    model = _model(**MEL_LATENTS, segment_frames=16)
     batch = _batch([20, 31, 9], [6, 9, 4], fill=math.nan)
     with torch.no_grad():
         whole, found = model.explain(batch), model.explain(batch, segment=16)
@@ -295,7 +313,7 @@ def test_a_segment_is_explained_as_a_part_of_its_utterance() -> None:
     for segment in (0, 12):
         generator = torch.Generator().manual_seed(1)
         found = model.explain(short, segment=segment, generator=generator)
-        logs.append(model._losses(short, found, *silent)[1])
+        logs.append(model._losses(short, found, silent)[1])
     for key in ("kl", "pitch_nats"):
         torch.testing.assert_close(logs[0][key], logs[1][key])
 
@@ -525,6 +543,58 @@ def test_alignment_comes_first_when_asked() -> None:
     assert [name for name, _, _ in model.steps(batch, 2)] == ["discriminator", "generator"]
 
 
+def test_a_decoder_that_rests_learns_nothing() -> None:
+    """Nor does the posterior, and the prior learns from it as it learns beside the decoder."""
+    model, batch = _model(**MEL_LATENTS, decoder_from=3), _batch([20, 31], [6, 9])
+    (name, loss, logs), *rest = list(model.steps(batch, 2))
+    assert (name, rest) == ("generator", [])
+    assert "mel" not in logs
+    loss.backward()
+    for part in (model.posterior, model.decoder):
+        assert all(parameter.grad is None for parameter in part.parameters())
+    for part in (model.flow, model.regression, model.encoder, model.durations):
+        assert any(parameter.grad is not None for parameter in part.parameters())
+    assert len(list(model.steps(batch, 3))) == 2
+
+
+def test_new_latents_are_the_log_mels() -> None:
+    """A new posterior draws them with a standard deviation of a tenth; a new flow keeps them."""
+    torch.manual_seed(0)
+    model, batch = VITS(Config(**{**SMALL, **MEL_LATENTS})), _batch([200, 150], [6, 9])
+    with torch.no_grad():
+        found = model.explain(batch)
+    assert torch.equal(found.flowed, found.latent)
+    mel = model.log_mel.of_magnitudes(found.spectrogram)
+    noise = (found.latent - mel)[found.latent != 0]
+    assert float(noise.std()) == pytest.approx(0.1, rel=0.05)
+    assert float(noise.mean()) == pytest.approx(0.0, abs=0.01)
+    assert float(found.prior.mean.abs().max()) == 0
+
+
+def test_a_regression_that_knew_the_speakers_hears_their_mean() -> None:
+    """What is taken says of each frame what its source says on the average speaker."""
+    torch.manual_seed(0)
+    model = _model(**MEL_LATENTS, unit_speakers=True)
+    told, table = torch.randn(8, 8 + 4, 1), torch.randn(5, 4)
+    weights = {
+        "regression.start.weight": told,
+        "regression.start.bias": torch.randn(8),
+        "speakers.weight": table,
+    }
+    taken = model.adapted(weights)
+    hidden = torch.randn(1, 8, 3)
+    heard = torch.nn.functional.normalize(table, dim=1).mean(0).view(1, 4, 1).expand(1, 4, 3)
+    wanted = torch.nn.functional.conv1d(
+        torch.cat([hidden, heard], dim=1), told, weights["regression.start.bias"]
+    )
+    ours = torch.nn.functional.conv1d(
+        hidden, taken["regression.start.weight"], taken["regression.start.bias"]
+    )
+    torch.testing.assert_close(ours, wanted)
+    assert model.adapted({"speakers.weight": table}) == {"speakers.weight": table}
+    assert _model().adapted(weights) is weights
+
+
 def test_discriminators_join_when_told() -> None:
     model = _model(adversarial_from=3, spectral_weight=1.0, window_frames=16)
     batch = _batch([20], [6])
@@ -564,6 +634,10 @@ def test_what_does_not_fit_is_refused() -> None:
         Config(alignment_steps=5)
     with pytest.raises(InputError, match=r"segment_frames.*align_on"):
         Config(segment_frames=64)
+    with pytest.raises(InputError, match=r"regression_layers.*align_on"):
+        Config(regression_layers=2)
+    with pytest.raises(InputError, match=r"mel_latents needs latent: 80.*log_mels.*latent: 192"):
+        Config(mel_latents=True)
     with pytest.raises(InputError, match=r"segment_frames 20.*window_frames 32"):
         Config(segment_frames=20, align_on="mel")
     with pytest.raises(InputError, match=r"pitch.*decoder=istft"):

@@ -43,9 +43,9 @@ class Config:
 
     ``regression_layers`` of ConvNeXt, in ``regression_channels`` and ``regression_hidden``, see the
     text held along the frames (and the pitch) and add to the prior's means, so that these change
-    within a token (the frame prior network of Zhang et al. 2022, VISinger). They are not told the
-    speaker, who stays the flow's alone. ``flow_scales`` lets couplings scale as well as shift,
-    which the paper leaves out for simplicity.
+    within a token (the frame prior network of Zhang et al. 2022, VISinger); for ``align_on: mel``.
+    They are not told the speaker, who stays the flow's alone. ``flow_scales`` lets couplings scale
+    as well as shift, which the paper leaves out for simplicity.
 
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.
@@ -178,6 +178,7 @@ class Config:
             for name, reason in (
                 ("alignment_steps", "a latent must be learnt first"),
                 ("segment_frames", "a latent is aligned as a whole"),
+                ("regression_layers", "they see the text along the frames, aligned"),
             ):
                 if getattr(self, name):
                     raise InputError(f"{name} are for align_on: mel; {reason}")
