@@ -59,7 +59,8 @@ class TextPrior(TextEncoder):
             dropout,
             window,
             prenet,
-            norm_eps=1e-5,
+            # With what Glow-TTS puts before its transformer, that model's transformer as well.
+            norm_eps=1e-4 if prenet else 1e-5,
             condition_channels=condition_channels if condition_text else 0,
         )
         self.project = nn.Conv1d(channels, 2 * latent, 1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,10 @@ from glottis.blocks.duration import (
     duration_loss,
     whole_frames,
 )
+from glottis.blocks.glow_flow import GlowFlow, PitchCondition
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
 from glottis.blocks.pitch import (
-    PitchInput,
     PitchPredictor,
     pitch_bells,
     pitch_log_density,
@@ -40,10 +40,8 @@ from glottis.blocks.pitch import (
 from glottis.blocks.regression import Regression
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.text_encoder import TextEncoder
-from glottis.blocks.wavenet import GatedStack
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.likelihood.flows import ActNorm, AffineCoupling, InvertibleConv1x1
 from glottis.likelihood.lattice import GaussianLattice
 
 
@@ -182,108 +180,6 @@ class Encoder(TextEncoder):
         return Prior(mean, log_scale, self.durations(x.detach(), mask), mel_mean, x)
 
 
-class PitchCondition(nn.Module):
-    """Pitch to what the couplings are told, nothing at first: ``[batch, PITCH_BELLS + 1, frames]``
-    -> ``[batch, channels, frames / squeeze]``.
-    """
-
-    def __init__(self, channels: int, squeeze: int) -> None:
-        super().__init__()
-        self.squeeze = squeeze
-        self.project = PitchInput(channels, squeeze)
-
-    def forward(self, bells: Tensor) -> Tensor:
-        out: Tensor = self.project(_stack(bells, self.squeeze))
-        return out
-
-
-class CouplingNetwork(nn.Module):
-    """What decides a coupling: a gated stack between two projections, the last zero at first."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        channels = config.mel.mels * config.squeeze
-        self.start = nn.Conv1d(channels // 2, config.block_channels, 1)
-        self.stack = GatedStack(
-            config.block_channels,
-            config.block_kernel,
-            config.block_layers,
-            config.block_dilation,
-            condition_channels=config.speaker_channels
-            if config.speakers > 1 or config.pitch
-            else 0,
-            dropout=config.block_dropout,
-        )
-        self.end = nn.Conv1d(config.block_channels, channels, 1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
-        out: Tensor = self.end(self.stack(self.start(x) * mask, mask, condition))
-        return out
-
-
-def _stack(x: Tensor, squeeze: int) -> Tensor:
-    """``[batch, channels, frames]`` -> ``[batch, squeeze * channels, frames / squeeze]``."""
-    return torch.cat([x[..., i::squeeze] for i in range(squeeze)], dim=1)
-
-
-class Decoder(nn.Module):
-    """The flow between log-mels and latents, both ``[batch, mels, frames]``, frames even."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.squeeze, self.channels = config.squeeze, config.mel.mels
-        channels = config.mel.mels * config.squeeze
-        self.norms = nn.ModuleList(ActNorm(channels) for _ in range(config.blocks))
-        self.mixers = nn.ModuleList(
-            InvertibleConv1x1(channels, config.group) for _ in range(config.blocks)
-        )
-        self.couplings = nn.ModuleList(
-            AffineCoupling(CouplingNetwork(config), bounded_scale=config.bounded_scale)
-            for _ in range(config.blocks)
-        )
-
-    @property
-    def initialized(self) -> bool:
-        """Whether every layer has seen a first batch."""
-        return all(bool(norm.initialized) for norm, _, _ in self._layers())
-
-    def call_and_ladj(
-        self, x: Tensor, mask: Tensor, condition: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Log-mels to latents, and ``log|det dz/dx|`` ``[batch]`` in nats.
-
-        ``condition`` is ``[batch, speaker_channels, 1 or frames / squeeze]``.
-        """
-        x, mask = _stack(x, self.squeeze), mask[..., :: self.squeeze]
-        total = x.new_zeros(len(x))
-        for norm, mixer, coupling in self._layers():
-            x, ladj = norm.call_and_ladj(x, mask)
-            total = total + ladj
-            x, ladj = mixer.call_and_ladj(x, mask)
-            total = total + ladj
-            x, ladj = coupling.call_and_ladj(x, mask, condition)
-            total = total + ladj
-        return self._unstack(x), total
-
-    def inverse(self, z: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Latents to log-mels."""
-        z, mask = _stack(z, self.squeeze), mask[..., :: self.squeeze]
-        for norm, mixer, coupling in reversed(self._layers()):
-            z = coupling.inverse(z, mask, condition)
-            z = norm.inverse(mixer.inverse(z, mask), mask)
-        return self._unstack(z)
-
-    def _layers(self) -> list[tuple[ActNorm, InvertibleConv1x1, AffineCoupling]]:
-        layers = zip(self.norms, self.mixers, self.couplings, strict=True)
-        return cast("list[tuple[ActNorm, InvertibleConv1x1, AffineCoupling]]", list(layers))
-
-    def _unstack(self, x: Tensor) -> Tensor:
-        parts = x.split([self.channels] * self.squeeze, dim=1)
-        return torch.stack(parts, dim=-1).flatten(2)
-
-
 class Alignment(NamedTuple):
     """How a batch was aligned, and what that is worth.
 
@@ -313,7 +209,20 @@ class GlowTTS(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        given = config.speaker_channels if config.speakers > 1 or config.pitch else 0
+        self.decoder = GlowFlow(
+            config.mel.mels,
+            config.squeeze,
+            config.blocks,
+            config.block_channels,
+            config.block_kernel,
+            config.block_layers,
+            condition_channels=given,
+            dilation=config.block_dilation,
+            dropout=config.block_dropout,
+            group=config.group,
+            bounded_scale=config.bounded_scale,
+        )
         self.speakers = speaker_table(config.speakers, config.speaker_channels)
         self.pitch_predictor: PitchPredictor | None = None
         self.pitch_condition: PitchCondition | None = None
@@ -633,7 +542,7 @@ class AcousticGraph(nn.Module):
     def __init__(self, model: GlowTTS) -> None:
         super().__init__()
         self.model = model
-        for _, mixer, _ in model.decoder._layers():
+        for _, mixer, _ in model.decoder.layers():
             mixer.store_inverse()
 
     def forward(

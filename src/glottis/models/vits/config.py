@@ -42,10 +42,11 @@ class Config:
     right from the start; ``latent`` is the number of mels.
 
     ``regression_layers`` of ConvNeXt, in ``regression_channels`` and ``regression_hidden``, see the
-    text held along the frames (and the pitch) and add to the prior's means, so that these change
-    within a token (the frame prior network of Zhang et al. 2022, VISinger); for ``align_on: mel``.
-    They are not told the speaker, who stays the flow's alone. ``flow_scales`` lets couplings scale
-    as well as shift, which the paper leaves out for simplicity.
+    text held along the frames, and the pitch, and give the prior a mean that changes within a token
+    (as the frame prior network of Zhang et al. 2022, VISinger, does). ``prior_blocks`` of Glow-TTS'
+    flow then explain what is left of the flowed latents; their couplings have ``prior_layers`` of
+    ``prior_channels``. Both are of no speaker, who stays the flow's alone, and for
+    ``align_on: mel``. The weights of a Glow-TTS with a regression fit.
 
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.
@@ -101,10 +102,14 @@ class Config:
     coupling_layers: int = 4
     coupling_kernel: int = 5
     flow_transformer_layers: int = 0
-    flow_scales: bool = False
     regression_layers: int = 0
     regression_channels: int = 256
     regression_hidden: int = 768
+    regression_weight: float = 1.0
+    prior_blocks: int = 0
+    prior_channels: int = 128
+    prior_layers: int = 4
+    prior_kernel: int = 3
     align_on: Literal["latent", "mel"] = "latent"
     alignment_steps: int = 0
     alignment_noise: float = 0.0
@@ -159,6 +164,8 @@ class Config:
             )
         if self.latent % 2:
             raise InputError(f"latent must be even, for the couplings, not {self.latent}")
+        if self.prior_blocks and not self.regression_layers:
+            raise InputError("prior_blocks explain what regression_layers leave: give some")
         if self.mel_latents and (
             self.latent != self.mel.mels or self.posterior_input != "log_mels"
         ):
@@ -179,6 +186,7 @@ class Config:
                 ("alignment_steps", "a latent must be learnt first"),
                 ("segment_frames", "a latent is aligned as a whole"),
                 ("regression_layers", "they see the text along the frames, aligned"),
+                ("prior_blocks", "they come after the regression"),
             ):
                 if getattr(self, name):
                     raise InputError(f"{name} are for align_on: mel; {reason}")

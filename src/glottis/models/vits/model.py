@@ -47,6 +47,7 @@ from glottis.likelihood.divergence import kl_from_draw
 from glottis.likelihood.lattice import GaussianLattice
 from glottis.models.vits import parts
 from glottis.models.vits.config import Config
+from glottis.models.vits.frame_prior import FramePrior, adapted
 from glottis.models.vits.graphs import ConversionGraph, SpeechGraph
 
 
@@ -55,8 +56,7 @@ class Explained(NamedTuple):
 
     ``spectrogram`` ``[batch, bins, frames]``; ``latent`` is a draw of the posterior,
     ``log_scale`` the posterior's, ``flowed`` the draw's image under the flow, all
-    ``[batch, latent, frames]``, and ``ladj`` ``[batch]`` the flow's ``log|det df/dz|``;
-    ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
+    ``[batch, latent, frames]``; ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
     the tokens that the model reads, ``lengths`` int64 ``[batch]`` in frames. Of segments, all but
     the durations are those of ``lengths`` frames from ``starts`` int64 ``[batch]`` on. ``pitch``
     ``[batch, frames]`` in Hz, 0 where unvoiced; None for a model that is not told it.
@@ -66,7 +66,6 @@ class Explained(NamedTuple):
     latent: Tensor
     log_scale: Tensor
     flowed: Tensor
-    ladj: Tensor
     prior: Prior
     durations: Tensor
     text_lengths: Tensor
@@ -104,7 +103,7 @@ class VITS(nn.Module):
             self.pitch_predictor = PitchPredictor(channels + given, config.pitch_channels)
             self.pitch_input = PitchInput(config.speaker_channels)
             self.speaker_pitch = SpeakerPitch(config.speakers)
-        self.regression = parts.regression(config, channels)
+        self.frame_prior = FramePrior(config, channels) if config.regression_layers else None
         self.posterior = parts.posterior(config, told)
         self.flow = parts.flow(config, told)
         self.durations = parts.durations(config, channels, given)
@@ -121,18 +120,8 @@ class VITS(nn.Module):
         return {"generator": rest, "discriminator": judges}
 
     def adapted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Another model's weights in this one's form: a regression that is told the speaker, which
-        ours is not, hears the mean of all its speakers.
-        """
-        start, table = weights.get("regression.start.weight"), weights.get("speakers.weight")
-        if self.regression is None or start is None or table is None:
-            return weights
-        channels = self.regression.start.in_channels
-        if start.shape[1] != channels + table.shape[1]:
-            return weights
-        heard = start[:, channels:, 0] @ nn.functional.normalize(table, dim=1).mean(0)
-        folded = {"weight": start[:, :channels], "bias": weights["regression.start.bias"] + heard}
-        return weights | {f"regression.start.{name}": value for name, value in folded.items()}
+        """A Glow-TTS' weights under the names that they have here."""
+        return weights if self.frame_prior is None else adapted(self.frame_prior, weights)
 
     def explain(
         self,
@@ -156,10 +145,13 @@ class VITS(nn.Module):
         if batch.audio is None:
             raise ValueError("VITS learns from batches of the kind 'utterances_with_audio'")
         speaker, (prior, text_lengths) = self._speaker(batch.speaker), self._text(batch)
-        lengths, hop = batch.mel_lengths, self.config.mel.hop
-        frames = batch.audio.shape[1] // hop
-        spectrogram = self.log_mel.magnitudes(batch.audio, lengths * hop)
-        pitch = self._recorded(batch, mask_from_lengths(lengths, frames))
+        hop, group = self.config.mel.hop, 1 if self.frame_prior is None else self.frame_prior.group
+        # What does not fill a group of the frame prior is left out.
+        lengths = batch.mel_lengths // group * group
+        frames = batch.mel.shape[2] // group * group
+        spectrogram = self.log_mel.magnitudes(batch.audio, batch.mel_lengths * hop)[..., :frames]
+        pitch = self._recorded(batch, mask_from_lengths(batch.mel_lengths, batch.mel.shape[2]))
+        pitch = None if pitch is None else pitch[:, :frames]
         starts = torch.zeros_like(lengths)
         if segment:
             starts, frames = _starts(lengths, segment), segment
@@ -172,7 +164,7 @@ class VITS(nn.Module):
         noise = _normal((len(lengths), self.config.latent, frames), lengths.device, generator)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not resting):
             latent, log_scale = self.infer(spectrogram, mask, condition, noise)
-        flowed, ladj = self.flow.call_and_ladj(latent, mask, condition)
+        flowed, _ = self.flow.call_and_ladj(latent, mask, condition)
         with torch.no_grad():
             if prior.mel_mean is None:
                 lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
@@ -192,7 +184,6 @@ class VITS(nn.Module):
             latent,
             log_scale,
             flowed,
-            ladj,
             prior,
             durations,
             text_lengths,
@@ -308,13 +299,20 @@ class VITS(nn.Module):
 
         mask = mask_from_lengths(found.lengths, frames)
         bells = None if found.pitch is None else pitch_bells(*recorded_pitch(found.pitch))
-        mean, log_scale = self._laid_out(found.prior, along, bells, mask)
+        flowed, ladj = found.flowed, None
+        if self.frame_prior is not None:
+            held = along(self.frame_prior.regression.start(found.prior.hidden))
+            flowed, ladj, error = self.frame_prior(flowed, held, bells, mask)
+        mean, log_scale = along(found.prior.mean), along(found.prior.log_scale)
         logs = {
-            "kl": kl_from_draw(found.flowed, found.log_scale, mean, log_scale, mask, found.ladj),
+            "kl": kl_from_draw(flowed, found.log_scale, mean, log_scale, mask, ladj),
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
             "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
         loss = rise * config.kl_weight * logs["kl"]
+        if self.frame_prior is not None:
+            logs["regression"] = error
+            loss = loss + 0.5 * config.regression_weight * error
         if windows is not None:
             target, fake_audio = windows
             logs["mel"] = nn.functional.l1_loss(self.log_mel(fake_audio), target)
@@ -330,21 +328,6 @@ class VITS(nn.Module):
             logs["pitch_nats"] = self._pitch_nats(batch, found, speaker)
             loss = loss + config.pitch_weight * logs["pitch_nats"]
         return loss, logs
-
-    def _laid_out(
-        self,
-        prior: Prior,
-        along: Callable[[Tensor], Tensor],
-        bells: Tensor | None,
-        mask: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """The prior's mean and log scale ``[batch, latent, frames]``; ``along`` holds each token's
-        columns for its frames.
-        """
-        mean, log_scale = along(prior.mean), along(prior.log_scale)
-        if self.regression is not None:
-            mean = mean + self.regression(along(self.regression.start(prior.hidden)), bells, mask)
-        return mean, log_scale
 
     def _pitch_nats(
         self, batch: UtteranceBatch, found: Explained, speaker: Tensor | None
@@ -513,20 +496,24 @@ class VITS(nn.Module):
             random = self.config.durations == "stochastic"
             drawn = noise(2, text.shape[1], 1) * scales[2] if random else None
             durations = self.predict_durations(prior.hidden, mask, given, scales[1], drawn)
-        lengths = durations.sum(1)
-        frames = lengths.max()
-        mask = mask_from_lengths(lengths, frames)
+        lengths, group = durations.sum(1), 1 if self.frame_prior is None else self.frame_prior.group
+        wholes = (lengths + group - 1) // group * group
+        longest = wholes.max()
+        mask = mask_from_lengths(wholes, longest)
         condition, pitch, bells = given, None, None
         if self.pitch_predictor is not None:
             log_pitch, voicing = self._predicted_pitch(prior, durations, mask, given)
             voiced, pitch = spoken_pitch(log_pitch, voicing)
             bells = pitch_bells(log_pitch, voiced)
             condition = self._told(given, bells)
-        mean, log_scale = self._laid_out(
-            prior, lambda values: expand(values, durations, frames), bells, mask
-        )
-        flowed = mean + noise(self.config.latent, frames, 0) * (log_scale.exp() * scales[0])
-        return self.decode(self.flow.inverse(flowed, mask, condition), given, pitch), durations
+        scale = expand(prior.log_scale, durations, longest).exp() * scales[0]
+        mean = expand(prior.mean, durations, longest)
+        flowed = mean + noise(self.config.latent, longest, 0) * scale
+        if self.frame_prior is not None:
+            held = expand(self.frame_prior.regression.start(prior.hidden), durations, longest)
+            flowed = self.frame_prior.inverse(flowed, held, bells, mask)
+        samples = self.decode(self.flow.inverse(flowed, mask, condition), given, pitch)
+        return samples[:, : lengths.max() * self.config.mel.hop], durations
 
     @torch.no_grad()
     def convert(

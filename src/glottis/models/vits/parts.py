@@ -16,7 +16,6 @@ from glottis.blocks.discriminators import (
 )
 from glottis.blocks.duration import DurationPredictor
 from glottis.blocks.hifi_gan import Generator
-from glottis.blocks.regression import Regression
 from glottis.blocks.spectral_decoder import SpectralDecoder
 from glottis.blocks.stochastic_duration import StochasticDurationPredictor
 from glottis.blocks.text_prior import TextPrior
@@ -49,20 +48,6 @@ def text_prior(config: Config, channels: int, given: int) -> TextPrior:
     )
 
 
-def regression(config: Config, channels: int) -> Regression | None:
-    """Text along the frames to what it adds to the prior's means."""
-    if not config.regression_layers:
-        return None
-    return Regression(
-        channels,
-        config.latent,
-        config.regression_channels,
-        config.regression_hidden,
-        config.regression_layers,
-        pitch=config.pitch,
-    )
-
-
 def posterior(config: Config, told: int) -> GatedNetwork:
     """Magnitudes or log-mels to mean and log scale of latents."""
     magnitudes = config.posterior_input == "magnitudes"
@@ -78,16 +63,13 @@ def posterior(config: Config, told: int) -> GatedNetwork:
 
 
 def flow(config: Config, told: int) -> Flow:
-    """Between the posterior's latents and the text's, keeping volumes unless it scales."""
-    couplings = (
-        AffineCoupling(_network(config, told), mean_only=not config.flow_scales)
-        for _ in range(config.couplings)
-    )
+    """Between the posterior's latents and the text's, keeping volumes."""
+    couplings = (AffineCoupling(_shift(config, told), True) for _ in range(config.couplings))
     return Flow(layer for coupling in couplings for layer in (coupling, Flip()))
 
 
-def _network(config: Config, told: int) -> GatedNetwork:
-    """What decides one coupling."""
+def _shift(config: Config, told: int) -> GatedNetwork:
+    """What decides the shift of one coupling."""
     half, transformer = config.latent // 2, None
     if config.flow_transformer_layers:
         transformer = Transformer(
@@ -100,8 +82,7 @@ def _network(config: Config, told: int) -> GatedNetwork:
             norm_eps=1e-5,
         )
     sizes = (config.channels, config.coupling_kernel, config.coupling_layers)
-    outputs = 2 * half if config.flow_scales else half
-    return GatedNetwork(half, outputs, *sizes, told, transformer, zero=True)
+    return GatedNetwork(half, half, *sizes, told, transformer, zero=True)
 
 
 def durations(config: Config, channels: int, given: int) -> nn.Module:
