@@ -238,10 +238,9 @@ class VITS(nn.Module):
             yield "generator", *self._alignment_loss(batch)
             return
         noise = max(0.0, config.alignment_noise - config.alignment_noise_decay * step)
-        timed = step % config.duration_turns == 0
         if step < config.decoder_from:
             found = self.explain(batch, resting=True, alignment_noise=noise)
-            yield "generator", *self._losses(batch, found, None, timed)
+            yield "generator", *self._losses(batch, found, None)
             return
         found = self.explain(batch, segment=config.segment_frames, alignment_noise=noise)
         starts = _starts(found.lengths, config.window_frames)
@@ -253,6 +252,7 @@ class VITS(nn.Module):
             fake = judges(fake_audio.detach())
             loss = discriminator_loss(real, fake, "sum")
             yield "discriminator", loss, {"discriminator": loss}
+        timed = step % config.duration_turns == 0
         rise = min(1.0, (step + 1) / max(1, config.kl_steps))
         loss, logs = self._losses(batch, found, (target, fake_audio), timed, rise)
         if config.spectral_weight:
