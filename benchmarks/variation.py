@@ -1,9 +1,9 @@
-"""How much ten readings of one sentence differ: ``python benchmarks/variation.py VOICE --data ...``.
+"""How much readings of one sentence differ: ``python benchmarks/variation.py VOICE --data FOLDER``.
 
 A corpus whose sentences were read more than once (CMU ARCTIC's prompts often were) says how much a
-person's readings differ in length: the standard deviation of log durations within a sentence, pooled
-over sentences. The voice speaks the same sentences with as many seeds, at several temperatures of
-its durations. Also whether a seed gives the same audio twice.
+person's readings differ in length: the standard deviation of log durations within a sentence,
+pooled over sentences. The voice speaks the same sentences with as many seeds, at several
+temperatures of its durations. Also whether a seed gives the same audio twice.
 """
 
 from __future__ import annotations

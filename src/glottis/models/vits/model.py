@@ -22,7 +22,6 @@ from glottis.blocks.blanks import read_text
 from glottis.blocks.discriminators import (
     discriminator_loss,
     feature_matching_loss,
-    frozen,
     generator_loss,
 )
 from glottis.blocks.duration import duration_loss
@@ -248,8 +247,7 @@ class VITS(nn.Module):
         adversarial = step >= config.adversarial_from
         judges = self.discriminators.turn(step, config.turns)
         if adversarial:
-            real = judges(real_audio)
-            fake = judges(fake_audio.detach())
+            real, fake = judges.both(real_audio, fake_audio.detach())
             loss = discriminator_loss(real, fake, "sum")
             yield "discriminator", loss, {"discriminator": loss}
         timed = step % config.duration_turns == 0
@@ -259,10 +257,7 @@ class VITS(nn.Module):
             logs["spectral"] = self.spectral_loss(fake_audio, real_audio)
             loss = loss + config.spectral_weight * logs["spectral"]
         if adversarial:
-            with torch.no_grad():
-                real = judges(real_audio)
-            with frozen(judges):
-                fake = judges(fake_audio)
+            real, fake = judges.against(real_audio, fake_audio)
             logs["adversarial"] = generator_loss(fake, "sum")
             logs["features"] = feature_matching_loss(real, fake, "sum")
             # Of all discriminators in the mean over steps, however few judge in one.
