@@ -105,7 +105,6 @@ class Config:
     regression_layers: int = 0
     regression_channels: int = 256
     regression_hidden: int = 768
-    regression_weight: float = 1.0
     prior_blocks: int = 0
     prior_channels: int = 128
     prior_layers: int = 4

@@ -13,11 +13,15 @@ from glottis.models.vits.config import Config
 class FramePrior(nn.Module):
     """What text and pitch say of flowed latents, of no speaker in particular.
 
-    A regression gives their mean, and Glow-TTS' flow takes what is left to latents that have the
-    tokens' Gaussians: glottis' Glow-TTS, over what VITS' flow makes of latents instead of over
-    log-mels. ``held`` ``[batch, width, frames]`` is :attr:`Regression.start` of the hidden text,
-    each token held for its frames; ``bells`` of the pitch, or None; ``mask`` bool
-    ``[batch, 1, frames]``. Frames come in whole groups of ``group``.
+    A regression gives their mean. About it they have Gaussians of one scale a channel, by which
+    posterior and VITS' flow learn; and Glow-TTS' flow takes what is left to latents that have the
+    tokens' Gaussians, by which is drawn. It learns by itself: such a flow hears from the rest of an
+    utterance who speaks, and would leave VITS' flow, which is told, nothing to do about it.
+    Together they are glottis' Glow-TTS, over what VITS' flow makes of latents.
+
+    ``held`` ``[batch, width, frames]`` is :attr:`Regression.start` of the hidden text, each token
+    held for its frames; ``bells`` of the pitch, or None; ``mask`` bool ``[batch, 1, frames]``.
+    Frames come in whole groups of ``group``.
     """
 
     def __init__(self, config: Config, channels: int) -> None:
@@ -30,6 +34,8 @@ class FramePrior(nn.Module):
             config.regression_layers,
             pitch=config.pitch,
         )
+        # About what a regression leaves of log-mels.
+        self.log_scale = nn.Parameter(torch.full((1, config.latent, 1), -0.5))
         self.group = 2 if config.prior_blocks else 1
         self.flow: GlowFlow | None = None
         self.pitch: PitchCondition | None = None
@@ -50,18 +56,15 @@ class FramePrior(nn.Module):
     def forward(
         self, flowed: Tensor, held: Tensor, bells: Tensor | None, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """``[batch, latent, frames]`` -> latents of the tokens' Gaussians, their
-        ``log|det|`` ``[batch]``, and the squared error of the regression, a number's mean.
+        """Flowed latents -> the regression, latents of the tokens' Gaussians, all
+        ``[batch, latent, frames]``, and the latter's ``log|det|`` ``[batch]``.
         """
         mean = self.regression(held, bells, mask)
-        error = torch.where(mask, (flowed.detach() - mean).square(), 0.0)
-        error = error.sum() / (mask.sum() * mean.shape[1])
+        rest = torch.where(mask, flowed - mean, 0.0).detach()
         if self.flow is None:
-            return flowed - mean, flowed.new_zeros(len(flowed)), error
-        # The regression is the conditional mean and stays it: it learns by least squares alone.
-        rest = torch.where(mask, flowed - mean.detach(), 0.0)
+            return mean, rest, rest.new_zeros(len(rest))
         latent, ladj = self.flow.call_and_ladj(rest, mask, self._condition(bells))
-        return latent, ladj, error
+        return mean, latent, ladj
 
     def inverse(self, latent: Tensor, held: Tensor, bells: Tensor | None, mask: Tensor) -> Tensor:
         """Draws of the tokens' Gaussians to flowed latents, both ``[batch, latent, frames]``."""

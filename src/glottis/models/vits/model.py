@@ -294,20 +294,21 @@ class VITS(nn.Module):
 
         mask = mask_from_lengths(found.lengths, frames)
         bells = None if found.pitch is None else pitch_bells(*recorded_pitch(found.pitch))
-        flowed, ladj = found.flowed, None
-        if self.frame_prior is not None:
-            held = along(self.frame_prior.regression.start(found.prior.hidden))
-            flowed, ladj, error = self.frame_prior(flowed, held, bells, mask)
         mean, log_scale = along(found.prior.mean), along(found.prior.log_scale)
         logs = {
-            "kl": kl_from_draw(flowed, found.log_scale, mean, log_scale, mask, ladj),
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
             "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
-        loss = rise * config.kl_weight * logs["kl"]
+        loss = torch.zeros((), device=mask.device)
         if self.frame_prior is not None:
-            logs["regression"] = error
-            loss = loss + 0.5 * config.regression_weight * error
+            held = along(self.frame_prior.regression.start(found.prior.hidden))
+            expected, latent, ladj = self.frame_prior(found.flowed, held, bells, mask)
+            own = found.log_scale.detach()
+            logs["prior"] = kl_from_draw(latent, own, mean, log_scale, mask, ladj)
+            loss = rise * config.kl_weight * logs["prior"]
+            mean, log_scale = expected, self.frame_prior.log_scale.expand_as(expected)
+        logs["kl"] = kl_from_draw(found.flowed, found.log_scale, mean, log_scale, mask)
+        loss = loss + rise * config.kl_weight * logs["kl"]
         if windows is not None:
             target, fake_audio = windows
             logs["mel"] = nn.functional.l1_loss(self.log_mel(fake_audio), target)
