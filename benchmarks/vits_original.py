@@ -1,9 +1,10 @@
-"""VITS beside its authors' code: ``python benchmarks/vits_original.py FOLDER [--record FILE]``.
+"""VITS beside its authors' code: ``python benchmarks/vits_original.py FOLDER [--time]``.
 
 FOLDER is a checkout of jaywalnut310/vits. Both get the same random weights, the same batch and the
-same noise; every part, loss and sample must agree to 1e-4.
-``--record`` writes the names and shapes of the authors' weights for a tiny network, and what it
-computes, for the tests.
+same noise; every part, loss and sample must agree to 1e-4. ``--time`` then measures a training step
+of both at the paper's size, losses and gradients of generator and discriminators, and writes a row
+of RESULTS.md. ``--record FILE`` writes the names and shapes of the authors' weights for a tiny
+network, and what it computes, for the tests.
 
 Stand-ins for what the authors' code needs and today's libraries no longer have: ``torch.stft`` with
 real output, librosa's filterbank (ours, tested equal) and the compiled alignment
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import types
 import zlib
@@ -24,11 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import harness
+from glottis.alignment import expand
 from glottis.audio.mel import MelConfig, mel_filterbank
 from glottis.config import build
 from glottis.corpus.batches import UtteranceBatch
 from glottis.likelihood.divergence import kl_from_draw
-from glottis.models.vits import VITS, Config, expand
+from glottis.models.vits import VITS, Config
 from glottis.originals.names import fitted
 from glottis.originals.vits import from_authors
 
@@ -112,6 +116,7 @@ def load_authors(folder: Path) -> Any:
     searching: Any = types.ModuleType("monotonic_align")
     searching.maximum_path = path
     sys.modules["monotonic_align"] = searching
+    import commons
     import losses
     import mel_processing
 
@@ -119,7 +124,7 @@ def load_authors(folder: Path) -> Any:
 
     for name in absent:
         del sys.modules[name]
-    return types.SimpleNamespace(losses=losses, mel=mel_processing, models=models)
+    return types.SimpleNamespace(commons=commons, losses=losses, mel=mel_processing, models=models)
 
 
 def filled(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
@@ -250,7 +255,7 @@ def compare(authors: Any, settings: dict[str, Any], stochastic: bool) -> dict[st
     check("window", real, y)
     check("log-mel of the window", target, y_mel)
     torch.manual_seed(5)
-    _, logs = ours._losses(batch, found, target, fake)
+    _, logs = ours._losses(batch, found, (target, fake))
     check("loss: mel", logs["mel"], torch.nn.functional.l1_loss(y_mel, y_hat_mel))
     check("loss: KL", logs["kl"], authors.losses.kl_loss(z_p, logs_q, m_p, logs_p, z_mask))
     own = kl_from_draw(found.flowed, found.log_scale, mean, log_scale, z_mask.bool())
@@ -311,10 +316,84 @@ def compare(authors: Any, settings: dict[str, Any], stochastic: bool) -> dict[st
     return {"shapes": shapes, "outputs": outputs}
 
 
+def time_steps(authors: Any, settings: dict[str, Any], folder: Path) -> None:
+    """A row of RESULTS.md: a training step, as in the authors' ``train.py``, of both."""
+    data, sizes = settings["data"], settings["model"]
+    theirs = authors.models.SynthesizerTrn(SYMBOLS, 513, 32, n_speakers=SPEAKERS, **sizes).train()
+    judges = authors.models.MultiPeriodDiscriminator().train()
+    weights = [
+        filled({k: list(v.shape) for k, v in m.state_dict().items()}) for m in (theirs, judges)
+    ]
+    theirs.load_state_dict(weights[0])
+    judges.load_state_dict(weights[1])
+    network, state = from_authors({**weights[0], **weights[1]}, settings)
+    ours = VITS(build(Config, network)).train()
+    ours.load_state_dict(fitted(state, ours.state_dict()))
+    batch, hop, losses = batch_of(ours.config, (300, 280)), data["hop_length"], authors.losses
+    assert batch.audio is not None
+    spectra = [
+        authors.mel.spectrogram_torch(y[None, : n * hop], 1024, 22050, hop, 1024)[0]
+        for y, n in zip(batch.audio, batch.mel_lengths.tolist(), strict=True)
+    ]
+    spec = torch.nn.utils.rnn.pad_sequence([s.T for s in spectra], True).transpose(1, 2)
+    audio = batch.audio[:, None]
+    groups = ours.optimized()
+
+    def step_theirs() -> float:
+        made, length, _, ids, _, z_mask, (_, z_p, m_p, logs_p, _, logs_q) = theirs(
+            batch.text, batch.text_lengths, spec, batch.mel_lengths, batch.speaker
+        )
+        mel = authors.mel.spec_to_mel_torch(spec, 1024, 80, 22050, 0.0, None)
+        window = authors.commons.slice_segments(mel, ids, 32)
+        made_mel = authors.mel.mel_spectrogram_torch(
+            made.squeeze(1), 1024, 80, 22050, hop, 1024, 0.0, None
+        )
+        real = authors.commons.slice_segments(audio, ids * hop, 32 * hop)
+        of_real, of_made, _, _ = judges(real, made.detach())
+        judges.zero_grad()
+        losses.discriminator_loss(of_real, of_made)[0].backward()
+        _, of_made, real_features, made_features = judges(real, made)
+        loss = torch.nn.functional.l1_loss(window, made_mel) * 45 + length.float().sum()
+        loss = loss + losses.kl_loss(z_p, logs_q, m_p, logs_p, z_mask)
+        loss = loss + losses.feature_loss(real_features, made_features)
+        loss = loss + losses.generator_loss(of_made)[0]
+        theirs.zero_grad()
+        loss.backward()
+        return float(loss.detach())
+
+    def step_ours() -> float:
+        for name, loss, _ in ours.steps(batch, 10**6):
+            for parameter in groups[name]:
+                parameter.grad = None
+            loss.backward()
+        return float(loss.detach())
+
+    revision = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    harness.compare(
+        harness.Claim(
+            "VITS training step, paper's size, 2 x 3.4 s, one thread",
+            "python benchmarks/vits_original.py FOLDER --time",
+            f"jaywalnut310/vits {revision.stdout.strip()}",
+        ),
+        step_ours,
+        step_theirs,
+        # Each draws its own noise and windows; parts and losses were compared above.
+        lambda a, b: 0.5 < a / b < 2,
+        repeats=3,
+        threads=1,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--time", action="store_true")
     words = parser.parse_args()
     torch.set_num_threads(1)
     authors = load_authors(words.folder)
@@ -329,6 +408,8 @@ def main() -> None:
         if words.record and name == "tiny, stochastic":
             record["settings"] = settings
             words.record.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    if words.time:
+        time_steps(authors, SETTINGS, words.folder)
 
 
 if __name__ == "__main__":

@@ -51,3 +51,27 @@ def test_frozen_discriminator_passes_gradients_on_and_keeps_none() -> None:
     assert audio.grad is not None
     assert float(audio.grad.abs().sum()) > 0
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
+
+
+def test_verdicts_of_two_batches_are_those_of_each() -> None:
+    """Heard as one, or for a generator: the same losses and gradients as one after the other."""
+    torch.manual_seed(0)
+    network, real = _network(), torch.randn(2, 1000)
+    plain, heard = (torch.randn(2, 1000, generator=g).requires_grad_() for g in _twice())
+    apart = network(real), network(plain)
+    together = network.both(real, plain)
+    losses = [discriminator_loss(*apart), discriminator_loss(*together)]
+    torch.testing.assert_close(*losses)
+    gradients = [torch.autograd.grad(loss, list(network.parameters())) for loss in losses]
+    for alone, at_once in zip(*gradients, strict=True):
+        torch.testing.assert_close(alone, at_once, rtol=1e-4, atol=1e-6)
+    feature_matching_loss(network(real), network(plain)).backward()
+    network.zero_grad(set_to_none=True)
+    feature_matching_loss(*network.against(real, heard)).backward()
+    torch.testing.assert_close(heard.grad, plain.grad)
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def _twice() -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(1) for _ in range(2)]

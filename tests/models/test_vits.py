@@ -11,9 +11,11 @@ import torch
 from glottis.alignment import expand
 from glottis.audio.mel import MelConfig
 from glottis.blocks.lengths import mask_from_lengths, window
+from glottis.blocks.pitch import pitch_bells, recorded_pitch
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.likelihood.divergence import kl_from_draw
+from glottis.likelihood.flows import ActNorm
 from glottis.likelihood.lattice import GaussianLattice
 from glottis.models.vits import VITS, Config
 
@@ -57,12 +59,24 @@ VITS2 = {
     "languages": 2,
 }
 PITCH = {"pitch": True, "pitch_channels": 4, "posterior_input": "log_mels"}
+MEL_LATENTS = {
+    **PITCH,
+    "align_on": "mel",
+    "mel_latents": True,
+    "regression_layers": 1,
+    "regression_channels": 8,
+    "regression_hidden": 8,
+    "prior_blocks": 2,
+    "prior_channels": 4,
+    "prior_layers": 1,
+}
 MORE = {
     "plain": {},
     "waves": WAVES,
     "vits2": VITS2,
     "deterministic": {"durations": "deterministic", "align_on": "mel"},
     "pitch": PITCH,
+    "mel_latents": MEL_LATENTS,
     "taken": {"encoder_channels": 12, "encoder_prenet": True, "unit_speakers": True},
 }
 ALL = pytest.mark.parametrize("changes", list(MORE.values()), ids=list(MORE))
@@ -71,17 +85,24 @@ ALL = pytest.mark.parametrize("changes", list(MORE.values()), ids=list(MORE))
 def _model(**changes: object) -> VITS:
     torch.manual_seed(0)
     model = VITS(Config(**{**SMALL, **changes}))  # type: ignore[arg-type]
-    # Couplings, splines and what pitch adds start at zero; laws of that alone would prove nothing.
+    # What starts at zero would prove nothing: couplings, splines, what pitch and speaker add.
     started = [
         model.flow,
         model.durations,
         model.pitch_input,
+        model.posterior.end,
+        model.encoder.project,
         getattr(model.decoder, "pitch", None),
+        getattr(model.decoder, "condition", None),
+        model.frame_prior,
     ]
     with torch.no_grad():
         for part in started:
             for parameter in [] if part is None else part.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.1)
+        for norm in model.modules():
+            if isinstance(norm, ActNorm):
+                norm.initialized.fill_(True)
     return model.eval()
 
 
@@ -130,7 +151,7 @@ def test_an_utterance_does_not_depend_on_its_batch(changes: dict) -> None:
         for i in range(3):
             alone = _part(batch, i)
             one = model.explain(alone)
-            frames, tokens = int(batch.mel_lengths[i]), int(batch.text_lengths[i])
+            frames, tokens = int(found.lengths[i]), int(batch.text_lengths[i])
             torch.testing.assert_close(found.spectrogram[i, :, :frames], one.spectrogram[0])
             torch.testing.assert_close(
                 found.log_scale[i, :, :frames], one.log_scale[0], atol=1e-4, rtol=1e-4
@@ -138,14 +159,15 @@ def test_an_utterance_does_not_depend_on_its_batch(changes: dict) -> None:
             torch.testing.assert_close(
                 found.prior.mean[i, :, :tokens], one.prior.mean[0], atol=1e-4, rtol=1e-4
             )
-            condition = model._condition(model._speaker(alone.speaker), alone.pitch)
+            pitch = alone.pitch[:, :frames]
+            condition = model._condition(model._speaker(alone.speaker), pitch)
             mask = torch.ones(1, 1, frames, dtype=torch.bool)
             latent = found.latent[i : i + 1, :, :frames]
             flowed, _ = model.flow.call_and_ladj(latent, mask, condition)
             torch.testing.assert_close(
                 found.flowed[i : i + 1, :, :frames], flowed, atol=1e-4, rtol=1e-4
             )
-            assert int(found.durations[i].sum()) == frames
+            assert int(found.durations[i].sum()) == int(batch.mel_lengths[i])
 
 
 @ALL
@@ -217,6 +239,11 @@ def test_kl_from_draws_is_the_closed_form_for_gaussians() -> None:
     draws = torch.stack([kl_from_draw(posterior.sample(), *rest) for _ in range(4000)])
     error = draws.std() / math.sqrt(len(draws))
     assert abs(draws.mean() - wanted) < 4 * error
+    # A flow that doubles everything is a prior half as wide, about half of the mean.
+    doubled = (2 * mean, log_scale, prior_mean, prior_log_scale, mask)
+    ladj = torch.tensor([9 * math.log(2.0)])
+    halved = (mean, log_scale, prior_mean / 2, prior_log_scale - math.log(2.0), mask)
+    torch.testing.assert_close(kl_from_draw(*doubled, ladj), kl_from_draw(*halved))
     # Where both are one point the draw says it exactly: the distance alone is left.
     narrow = torch.full_like(mean, -20.0)
     exact = kl_from_draw(mean, narrow, mean, narrow, mask)
@@ -272,14 +299,14 @@ def test_training_windows_are_pieces_of_the_utterances() -> None:
 
 def test_a_segment_is_explained_as_a_part_of_its_utterance() -> None:
     """The same durations, its own magnitudes, pitch and audio, and the prior laid out there."""
-    model = _model(**PITCH, align_on="mel", segment_frames=16)
-    batch = _batch([20, 31, 9], [6, 9, 4], fill=math.nan)
+    model = _model(**MEL_LATENTS, segment_frames=16)
+    batch = _batch([20, 31, 11], [6, 9, 4], fill=math.nan)
     with torch.no_grad():
         whole, found = model.explain(batch), model.explain(batch, segment=16)
         audio, _, _ = model._windows(batch, found, torch.tensor([2, 0, 1]))
     assert torch.equal(found.durations, whole.durations)
     assert found.latent.shape == found.flowed.shape == (3, 8, 16)
-    assert found.lengths.tolist() == [16, 16, 9]
+    assert found.lengths.tolist() == [16, 16, 10], "whole groups of the frame prior"
     for i, start in enumerate(found.starts.tolist()):
         there = slice(start, start + int(found.lengths[i]))
         part = slice(0, int(found.lengths[i]))
@@ -295,7 +322,7 @@ def test_a_segment_is_explained_as_a_part_of_its_utterance() -> None:
     for segment in (0, 12):
         generator = torch.Generator().manual_seed(1)
         found = model.explain(short, segment=segment, generator=generator)
-        logs.append(model._losses(short, found, *silent)[1])
+        logs.append(model._losses(short, found, silent)[1])
     for key in ("kl", "pitch_nats"):
         torch.testing.assert_close(logs[0][key], logs[1][key])
 
@@ -525,6 +552,108 @@ def test_alignment_comes_first_when_asked() -> None:
     assert [name for name, _, _ in model.steps(batch, 2)] == ["discriminator", "generator"]
 
 
+def test_a_decoder_that_rests_learns_nothing() -> None:
+    """Nor does the posterior, and the prior learns from it as it learns beside the decoder."""
+    model, batch = _model(**MEL_LATENTS, decoder_from=3), _batch([20, 31], [6, 9])
+    (name, loss, logs), *rest = list(model.steps(batch, 2))
+    assert (name, rest) == ("generator", [])
+    assert "mel" not in logs
+    loss.backward()
+    for part in (model.posterior, model.decoder):
+        assert all(parameter.grad is None for parameter in part.parameters())
+    for part in (model.flow, model.frame_prior, model.encoder, model.durations):
+        assert any(parameter.grad is not None for parameter in part.parameters())
+    assert len(list(model.steps(batch, 3))) == 2
+
+
+def test_new_latents_are_the_log_mels() -> None:
+    """A new posterior draws them with a standard deviation of a tenth; a new flow keeps them."""
+    torch.manual_seed(0)
+    model, batch = VITS(Config(**{**SMALL, **MEL_LATENTS})), _batch([200, 150], [6, 9])
+    with torch.no_grad():
+        found = model.explain(batch)
+    assert torch.equal(found.flowed, found.latent)
+    mel = model.log_mel.of_magnitudes(found.spectrogram)
+    noise = (found.latent - mel)[found.latent != 0]
+    assert float(noise.std()) == pytest.approx(0.1, rel=0.05)
+    assert float(noise.mean()) == pytest.approx(0.0, abs=0.01)
+    assert float(found.prior.mean.abs().max()) == 0
+
+
+def test_the_frame_prior_inverts_and_says_what_it_does_to_volumes() -> None:
+    prior = _model(**MEL_LATENTS).double().frame_prior
+    held, bells = (torch.randn(1, n, 6, dtype=torch.float64) for n in (8, 37))
+    mask = torch.ones(1, 1, 6, dtype=torch.bool)
+    u = torch.randn(1, 8, 6, dtype=torch.float64)
+
+    def image(flat: torch.Tensor) -> torch.Tensor:
+        condition = prior.pitch(bells)
+        return prior.flow.call_and_ladj(flat.view(1, 8, 6), mask, condition)[0].flatten()
+
+    mean, latent, ladj = prior(u, held, bells, mask)
+    jacobian = torch.autograd.functional.jacobian(image, (u - mean.detach()).flatten())
+    torch.testing.assert_close(ladj, torch.linalg.slogdet(jacobian)[1][None])
+    assert float(ladj.detach().abs()) > 0.1
+    torch.testing.assert_close(prior.inverse(latent, held, bells, mask), u)
+
+
+def test_a_glow_tts_is_a_frame_prior() -> None:
+    """On its average speaker it says of log-mels what it says as a model of its own."""
+    from glottis.models import glow_tts
+
+    torch.manual_seed(0)
+    sizes = {"channels": 12, "filter_channels": 16, "encoder_layers": 2, "pitch_channels": 4}
+    frames = {"regression_layers": 1, "regression_channels": 8, "regression_hidden": 8}
+    theirs = glow_tts.GlowTTS(
+        glow_tts.Config(
+            symbols=40,
+            speakers=2,
+            speaker_channels=4,
+            pitch=True,
+            blocks=2,
+            block_channels=4,
+            block_layers=1,
+            block_kernel=3,
+            mel=MEL,
+            **sizes,  # type: ignore[arg-type]
+            **frames,  # type: ignore[arg-type]
+        )
+    ).eval()
+    with torch.no_grad():
+        theirs.speakers.weight[1] = theirs.speakers.weight[0]
+        for parameter in theirs.decoder.couplings.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        for norm in theirs.decoder.norms:
+            norm.initialized.fill_(True)
+    changes = {"encoder_channels": 12, "encoder_prenet": True, "encoder_layers": 2}
+    ours = _model(**MEL_LATENTS, **changes, unit_speakers=True)
+    taken = ours.adapted(theirs.state_dict())
+    own = ours.state_dict()
+    fitting = {k: v for k, v in taken.items() if k in own and own[k].shape == v.shape}
+    anew = {k for k in own if k.startswith("frame_prior.") and k not in fitting}
+    assert anew == {"frame_prior.log_scale"}
+    ours.load_state_dict(fitting, strict=False)
+    batch = _batch([20, 30], [6, 9])
+    with torch.no_grad():
+        wanted = theirs.align(batch)
+        prior, _ = ours._text(batch)
+        mask = mask_from_lengths(batch.mel_lengths, 30)
+        bells = pitch_bells(*recorded_pitch(torch.where(mask.squeeze(1), batch.pitch, 0.0)))
+        held = expand(ours.frame_prior.regression.start(prior.hidden), wanted.durations, 30)
+        expected, latent, ladj = ours.frame_prior(batch.mel, held, bells, mask)
+        # A posterior without width: its entropy is known, and what is left is the density.
+        narrow = torch.full_like(latent, -20.0)
+        mean, scale = (expand(x, wanted.durations, 30) for x in (prior.mean, prior.log_scale))
+        divergence = kl_from_draw(latent, narrow, mean, scale, mask, ladj)
+    entropy = 8 * (-20.0 + 0.5 + 0.5 * math.log(2 * math.pi))
+    cross = wanted.log_likelihood.sum() / mask.sum()
+    torch.testing.assert_close(divergence, -entropy - cross, rtol=1e-5, atol=1e-4)
+    error = (batch.mel - expected)[mask.expand_as(expected)].square().mean()
+    square = -wanted.regression_log_likelihood.sum() / mask.sum() / 8 - 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(0.5 * error, square)
+    assert _model().adapted(taken) is taken
+
+
 def test_discriminators_join_when_told() -> None:
     model = _model(adversarial_from=3, spectral_weight=1.0, window_frames=16)
     batch = _batch([20], [6])
@@ -564,6 +693,12 @@ def test_what_does_not_fit_is_refused() -> None:
         Config(alignment_steps=5)
     with pytest.raises(InputError, match=r"segment_frames.*align_on"):
         Config(segment_frames=64)
+    with pytest.raises(InputError, match=r"regression_layers.*align_on"):
+        Config(regression_layers=2)
+    with pytest.raises(InputError, match=r"prior_blocks.*regression_layers"):
+        Config(prior_blocks=2, align_on="mel")
+    with pytest.raises(InputError, match=r"mel_latents needs latent: 80.*log_mels.*latent: 192"):
+        Config(mel_latents=True)
     with pytest.raises(InputError, match=r"segment_frames 20.*window_frames 32"):
         Config(segment_frames=20, align_on="mel")
     with pytest.raises(InputError, match=r"pitch.*decoder=istft"):

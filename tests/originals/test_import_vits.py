@@ -227,7 +227,8 @@ def test_discriminators_of_the_same_number_come_along(tmp_path: Path) -> None:
 
 def test_fine_tuning_starts_from_all_of_an_imported_network(tmp_path: Path) -> None:
     """A run of the imported settings takes every weight; only discriminators start anew."""
-    from glottis.training.run import load_weights, read_recipe
+    from glottis.training.initialize import load_weights
+    from glottis.training.run import read_recipe
 
     imported = import_original(_piper(tmp_path, PIPER_JSON), tmp_path / "run")
     model, _ = load_run(imported.folder)

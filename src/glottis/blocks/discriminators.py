@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from glottis.errors import InputError
@@ -178,6 +179,25 @@ class Discriminators(nn.Module):
 
     def forward(self, samples: Tensor) -> list[Judged]:
         return [member(samples) for member in self.members]
+
+    def both(self, real: Tensor, fake: Tensor) -> tuple[list[Judged], list[Judged]]:
+        """Verdicts of two batches of equal shape, heard as one: where samples are few, a
+        convolution costs as much as reading its weights.
+        """
+        heard = self(torch.cat([real, fake]))
+        verdicts: tuple[list[Judged], list[Judged]] = ([], [])
+        for scores, features in heard:
+            for part, verdict in enumerate(verdicts):
+                verdict.append((scores.chunk(2)[part], [f.chunk(2)[part] for f in features]))
+        return verdicts
+
+    def against(self, real: Tensor, fake: Tensor) -> tuple[list[Judged], list[Judged]]:
+        """Verdicts of two batches for a generator's losses: gradients flow to ``fake`` alone."""
+        # Nothing moves in between, so that normalised weights need be computed once.
+        with frozen(self), parametrize.cached():
+            with torch.no_grad():
+                heard = self(real)
+            return heard, self(fake)
 
     def turn(self, step: int, turns: int) -> Discriminators:
         """Those whose turn it is when each judges every ``turns``-th step only."""

@@ -37,9 +37,13 @@ class SpectralDecoder(nn.Module):
         self.framing = mel
         self.stack = ConvNeXtStack(inputs, channels, hidden, layers)
         self.head = SpectrumHead(channels, mel.fft_size, mel.hop)
-        # Added to the features, so that a network that learnt without it goes on from there.
+        # Both are added to the features, and nothing at first, so that a network that learnt
+        # without them goes on from there.
         self.pitch = PitchInput(inputs) if pitch else None
         self.condition = nn.Conv1d(condition_channels, inputs, 1) if condition_channels else None
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)
+            nn.init.zeros_(self.condition.bias)  # type: ignore[arg-type]
 
     def forward(
         self, x: Tensor, pitch: Tensor | None = None, condition: Tensor | None = None

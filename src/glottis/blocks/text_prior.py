@@ -29,6 +29,7 @@ class TextPrior(TextEncoder):
     ``text`` int64 ``[batch, text]``, ``mask`` bool ``[batch, 1, text]``, ``condition``
     ``[batch, condition_channels, 1]`` for the log-mels' Gaussians and, with ``condition_text``, for
     the transformer, ``language`` ``[batch, channels, 1]`` added to every symbol; both may be None.
+    With ``zero`` all Gaussians are standard at first.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TextPrior(TextEncoder):
         condition_channels: int = 0,
         condition_text: bool = False,
         prenet: bool = False,
+        zero: bool = False,
     ) -> None:
         super().__init__(
             symbols,
@@ -57,10 +59,14 @@ class TextPrior(TextEncoder):
             dropout,
             window,
             prenet,
-            norm_eps=1e-5,
+            # With what Glow-TTS puts before its transformer, that model's transformer as well.
+            norm_eps=1e-4 if prenet else 1e-5,
             condition_channels=condition_channels if condition_text else 0,
         )
         self.project = nn.Conv1d(channels, 2 * latent, 1)
+        if zero:
+            nn.init.zeros_(self.project.weight)
+            nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
         self.mel_mean = nn.Conv1d(channels + condition_channels, mels, 1) if mels else None
         if self.mel_mean is not None:
             # About the mean log-mel of speech: the search should not wait for the offset.

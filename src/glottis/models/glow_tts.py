@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from glottis.alignment import align, coverage, diagonality, expand, path
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import read_one, read_text
-from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.duration import (
     DurationLoss,
     DurationPredictor,
@@ -28,23 +27,21 @@ from glottis.blocks.duration import (
     duration_loss,
     whole_frames,
 )
+from glottis.blocks.glow_flow import GlowFlow, PitchCondition
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.noise import normal_from_seed
 from glottis.blocks.pitch import (
-    PITCH_BELLS,
-    PitchInput,
     PitchPredictor,
     pitch_bells,
     pitch_log_density,
     recorded_pitch,
     spoken_pitch,
 )
+from glottis.blocks.regression import Regression
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.text_encoder import TextEncoder
-from glottis.blocks.wavenet import GatedStack
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.likelihood.flows import ActNorm, AffineCoupling, InvertibleConv1x1
 from glottis.likelihood.lattice import GaussianLattice
 
 
@@ -183,135 +180,6 @@ class Encoder(TextEncoder):
         return Prior(mean, log_scale, self.durations(x.detach(), mask), mel_mean, x)
 
 
-class PitchCondition(nn.Module):
-    """Pitch to what the couplings are told, nothing at first: ``[batch, PITCH_BELLS + 1, frames]``
-    -> ``[batch, channels, frames / squeeze]``.
-    """
-
-    def __init__(self, channels: int, squeeze: int) -> None:
-        super().__init__()
-        self.squeeze = squeeze
-        self.project = PitchInput(channels, squeeze)
-
-    def forward(self, bells: Tensor) -> Tensor:
-        out: Tensor = self.project(_stack(bells, self.squeeze))
-        return out
-
-
-class Regression(nn.Module):
-    """Log-mels by least squares (as in FastPitch; Lancucki 2021, with ConvNeXt for its decoder).
-
-    ``hidden`` ``[batch, channels, text]``, ``durations`` int64 ``[batch, text]``, ``bells``
-    ``[batch, PITCH_BELLS + 1, frames]`` or None, ``mask`` bool ``[batch, 1, frames]`` ->
-    ``[batch, mels, frames]``.
-    """
-
-    def __init__(self, config: Config, channels: int) -> None:
-        super().__init__()
-        width = config.regression_channels
-        self.start = nn.Conv1d(channels, width, 1)
-        self.pitch = nn.Conv1d(PITCH_BELLS + 1, width, 1) if config.pitch else None
-        self.stack = ConvNeXtStack(width, width, config.regression_hidden, config.regression_layers)
-        self.end = nn.Conv1d(width, config.mel.mels, 1)
-        nn.init.constant_(self.end.bias, -5.0)  # type: ignore[arg-type]
-
-    def forward(
-        self, hidden: Tensor, durations: Tensor, bells: Tensor | None, mask: Tensor
-    ) -> Tensor:
-        # A projection commutes with holding its columns, and there are fewer of them before.
-        x = expand(self.start(hidden), durations, mask.shape[2])
-        if self.pitch is not None:
-            x = x + self.pitch(bells)
-        return torch.where(mask, self.end(self.stack(x, mask)).float(), 0.0)
-
-
-class CouplingNetwork(nn.Module):
-    """What decides a coupling: a gated stack between two projections, the last zero at first."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        channels = config.mel.mels * config.squeeze
-        self.start = nn.Conv1d(channels // 2, config.block_channels, 1)
-        self.stack = GatedStack(
-            config.block_channels,
-            config.block_kernel,
-            config.block_layers,
-            config.block_dilation,
-            condition_channels=config.speaker_channels
-            if config.speakers > 1 or config.pitch
-            else 0,
-            dropout=config.block_dropout,
-        )
-        self.end = nn.Conv1d(config.block_channels, channels, 1)
-        nn.init.zeros_(self.end.weight)
-        nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
-        out: Tensor = self.end(self.stack(self.start(x) * mask, mask, condition))
-        return out
-
-
-def _stack(x: Tensor, squeeze: int) -> Tensor:
-    """``[batch, channels, frames]`` -> ``[batch, squeeze * channels, frames / squeeze]``."""
-    return torch.cat([x[..., i::squeeze] for i in range(squeeze)], dim=1)
-
-
-class Decoder(nn.Module):
-    """The flow between log-mels and latents, both ``[batch, mels, frames]``, frames even."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.squeeze, self.channels = config.squeeze, config.mel.mels
-        channels = config.mel.mels * config.squeeze
-        self.norms = nn.ModuleList(ActNorm(channels) for _ in range(config.blocks))
-        self.mixers = nn.ModuleList(
-            InvertibleConv1x1(channels, config.group) for _ in range(config.blocks)
-        )
-        self.couplings = nn.ModuleList(
-            AffineCoupling(CouplingNetwork(config), bounded_scale=config.bounded_scale)
-            for _ in range(config.blocks)
-        )
-
-    @property
-    def initialized(self) -> bool:
-        """Whether every layer has seen a first batch."""
-        return all(bool(norm.initialized) for norm, _, _ in self._layers())
-
-    def call_and_ladj(
-        self, x: Tensor, mask: Tensor, condition: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Log-mels to latents, and ``log|det dz/dx|`` ``[batch]`` in nats.
-
-        ``condition`` is ``[batch, speaker_channels, 1 or frames / squeeze]``.
-        """
-        x, mask = _stack(x, self.squeeze), mask[..., :: self.squeeze]
-        total = x.new_zeros(len(x))
-        for norm, mixer, coupling in self._layers():
-            x, ladj = norm.call_and_ladj(x, mask)
-            total = total + ladj
-            x, ladj = mixer.call_and_ladj(x, mask)
-            total = total + ladj
-            x, ladj = coupling.call_and_ladj(x, mask, condition)
-            total = total + ladj
-        return self._unstack(x), total
-
-    def inverse(self, z: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Latents to log-mels."""
-        z, mask = _stack(z, self.squeeze), mask[..., :: self.squeeze]
-        for norm, mixer, coupling in reversed(self._layers()):
-            z = coupling.inverse(z, mask, condition)
-            z = norm.inverse(mixer.inverse(z, mask), mask)
-        return self._unstack(z)
-
-    def _layers(self) -> list[tuple[ActNorm, InvertibleConv1x1, AffineCoupling]]:
-        layers = zip(self.norms, self.mixers, self.couplings, strict=True)
-        return cast("list[tuple[ActNorm, InvertibleConv1x1, AffineCoupling]]", list(layers))
-
-    def _unstack(self, x: Tensor) -> Tensor:
-        parts = x.split([self.channels] * self.squeeze, dim=1)
-        return torch.stack(parts, dim=-1).flatten(2)
-
-
 class Alignment(NamedTuple):
     """How a batch was aligned, and what that is worth.
 
@@ -341,14 +209,34 @@ class GlowTTS(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        given = config.speaker_channels if config.speakers > 1 or config.pitch else 0
+        self.decoder = GlowFlow(
+            config.mel.mels,
+            config.squeeze,
+            config.blocks,
+            config.block_channels,
+            config.block_kernel,
+            config.block_layers,
+            condition_channels=given,
+            dilation=config.block_dilation,
+            dropout=config.block_dropout,
+            group=config.group,
+            bounded_scale=config.bounded_scale,
+        )
         self.speakers = speaker_table(config.speakers, config.speaker_channels)
         self.pitch_predictor: PitchPredictor | None = None
         self.pitch_condition: PitchCondition | None = None
         self.regression: Regression | None = None
         hidden = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
         if config.regression_layers:
-            self.regression = Regression(config, hidden)
+            self.regression = Regression(
+                hidden,
+                config.mel.mels,
+                config.regression_channels,
+                config.regression_hidden,
+                config.regression_layers,
+                pitch=config.pitch,
+            )
         if config.pitch:
             self.pitch_predictor = PitchPredictor(hidden, config.pitch_channels)
             self.pitch_condition = PitchCondition(config.speaker_channels, config.squeeze)
@@ -375,7 +263,7 @@ class GlowTTS(nn.Module):
             durations = align(lattice, mel, lengths)
         if self.regression is not None:
             assert durations is not None
-            regression = self.regression(prior.hidden, durations, bells, mask)
+            regression = self._regress(prior.hidden, durations, bells, mask)
         if flow:
             # The regression is the conditional mean and stays it: it learns by least squares alone.
             rest = mel if regression is None else mel - regression.detach()
@@ -544,7 +432,7 @@ class GlowTTS(nn.Module):
         durations = self.align(batch, flow=False).durations
         text, text_lengths = read_text(batch.text, batch.text_lengths, self.config.blanks)
         prior = self.encoder(text, mask_from_lengths(text_lengths, text.shape[1]), speaker)
-        return condition, self.regression(prior.hidden, durations, bells, mask)
+        return condition, self._regress(prior.hidden, durations, bells, mask)
 
     def _grouped(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log-mels, lengths and mask of the whole groups of frames that the flow takes; an odd
@@ -580,8 +468,15 @@ class GlowTTS(nn.Module):
         mel = self.decoder.inverse(latent, mask, self._condition(speaker, bells))
         if self.regression is None:
             return mel, pitch
-        expected: Tensor = self.regression(prior.hidden, durations, bells, mask)
-        return mel + expected, pitch
+        return mel + self._regress(prior.hidden, durations, bells, mask), pitch
+
+    def _regress(
+        self, hidden: Tensor, durations: Tensor, bells: Tensor | None, mask: Tensor
+    ) -> Tensor:
+        assert self.regression is not None
+        held = expand(self.regression.start(hidden), durations, mask.shape[2])
+        expected: Tensor = self.regression(held, bells, mask)
+        return expected
 
     def _condition(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
         if self.pitch_condition is None:
@@ -647,7 +542,7 @@ class AcousticGraph(nn.Module):
     def __init__(self, model: GlowTTS) -> None:
         super().__init__()
         self.model = model
-        for _, mixer, _ in model.decoder._layers():
+        for _, mixer, _ in model.decoder.layers():
             mixer.store_inverse()
 
     def forward(

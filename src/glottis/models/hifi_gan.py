@@ -21,7 +21,6 @@ from glottis.blocks.discriminators import (
     Discriminators,
     discriminator_loss,
     feature_matching_loss,
-    frozen,
     generator_loss,
     multi_period,
     multi_scale,
@@ -105,14 +104,10 @@ class HiFiGAN(nn.Module):
         """Equations 1, 2 and 5 of the paper, the discriminators first."""
         config = self.config
         predicted = self(batch.mel)
-        real = self.discriminators(batch.audio)
-        fake = self.discriminators(predicted.detach())
+        real, fake = self.discriminators.both(batch.audio, predicted.detach())
         loss = discriminator_loss(real, fake, "sum")
         yield "discriminator", loss, {"discriminator": loss}
-        with torch.no_grad():
-            real = self.discriminators(batch.audio)
-        with frozen(self.discriminators):
-            fake = self.discriminators(predicted)
+        real, fake = self.discriminators.against(batch.audio, predicted)
         mel = nn.functional.l1_loss(self.log_mel(predicted), self.log_mel(batch.audio))
         adversary = generator_loss(fake, "sum")
         features = feature_matching_loss(real, fake, "sum")

@@ -21,7 +21,6 @@ from glottis.blocks.discriminators import (
     ResolutionDiscriminator,
     discriminator_loss,
     feature_matching_loss,
-    frozen,
     generator_loss,
 )
 from glottis.blocks.spectral import LogMel, SpectralLoss
@@ -100,8 +99,7 @@ class Vocos(SpectralDecoder):
         adversarial = step >= config.adversarial_from
         if adversarial:
             judges = self.discriminators.turn(step, config.turns)
-            real = judges(batch.audio)
-            fake = judges(predicted.detach())
+            real, fake = judges.both(batch.audio, predicted.detach())
             loss = discriminator_loss(real, fake)
             yield "discriminator", loss, {"discriminator": loss}
         mel = nn.functional.l1_loss(self.log_mel(predicted), self.log_mel(batch.audio))
@@ -109,10 +107,7 @@ class Vocos(SpectralDecoder):
         loss = config.mel_weight * mel + config.spectral_weight * spectral
         logs = {"mel": mel, "spectral": spectral}
         if adversarial:
-            with torch.no_grad():
-                real = judges(batch.audio)
-            with frozen(judges):
-                fake = judges(predicted)
+            real, fake = judges.against(batch.audio, predicted)
             adversary, features = generator_loss(fake), feature_matching_loss(real, fake)
             loss = loss + config.adversarial_weight * adversary + config.feature_weight * features
             logs |= {"adversarial": adversary, "features": features}

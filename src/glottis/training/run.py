@@ -10,7 +10,6 @@ import json
 import logging
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -21,7 +20,6 @@ import yaml
 
 from glottis.config import as_dict, build, override
 from glottis.errors import InputError
-from glottis.export import voice_weights
 from glottis.files import replacing
 from glottis.training.config import Recipe, TrainingConfig
 
@@ -137,6 +135,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     from glottis.training.callbacks import AlignmentWatch, Checkpoints, Pictures, Progress
     from glottis.training.data import Data
     from glottis.training.durations import read_durations
+    from glottis.training.initialize import load_weights
     from glottis.training.task import Task
 
     config = recipe.training
@@ -158,7 +157,8 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     _describe(folder, recipe, corpus, model.config)
     log_to(folder / "train.log")
     if config.initialize:
-        load_weights(model, Path(config.initialize))
+        names = {"speakers": corpus.speakers, "languages": corpus.languages}
+        load_weights(model, Path(config.initialize), names)
 
     task = Task(model, config)
     durations = read_durations(Path(config.durations)) if config.durations else None
@@ -233,81 +233,6 @@ def choose_precision(config: TrainingConfig) -> str:
         )
         return "bf16"
     return "bf16" if native else "fp32"
-
-
-def load_weights(model: Any, path: Path) -> None:
-    """Load a run folder's weights, any safetensors file's, or a voice's (``.onnx``) into ``model``.
-
-    Weights whose name and shape fit are taken, and the log says which parts of the network they
-    are, and what starts anew. The decoder of an end-to-end model does a vocoder's work and takes a
-    vocoder's weights; from a voice it may take these, and other parts those of its acoustic model.
-
-    Raises:
-        InputError: the file is missing or unreadable, or nothing in it fits.
-    """
-    file = path / "model.safetensors" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"there are no weights at {file}")
-    own = model.state_dict()
-    parts = voice_weights(file) if file.suffix == ".onnx" else [_read_weights(file)]
-    found = [{k: v for k, v in part.items() if _fits(model, own, k, v)} for part in parts]
-    fitting = max(found, key=len)
-    if getattr(model, "end_to_end", False):
-        for part in parts:
-            named = {f"decoder.{key}": value for key, value in part.items()}
-            for key, value in named.items():
-                if key not in fitting and _fits(model, own, key, value):
-                    fitting[key] = value
-    if not fitting:
-        raise InputError(f"none of the weights in {file} fits this network")
-    taken = Counter(key.partition(".")[0] for key in fitting)
-    log.info(
-        "taken from %s: %s",
-        file,
-        ", ".join(f"{part} ({count} weights)" for part, count in sorted(taken.items())),
-    )
-    # A voice holds plain weights where the network that trains may keep them in two factors.
-    factored = {name for name in fitting if name not in own}
-    for name in factored:
-        module, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(module), leaf, fitting[name])
-    model.load_state_dict({k: v for k, v in fitting.items() if k not in factored}, strict=False)
-    missing = set(own) - set(fitting)
-    for name in factored:
-        module, _, leaf = name.rpartition(".")
-        parametrizations = f"{module}.parametrizations.{leaf}."
-        missing = {key for key in missing if not key.startswith(parametrizations)}
-    left = sorted(missing)
-    if left:
-        log.warning(
-            "%d weights are not in %s and start anew: %s",
-            len(left),
-            file,
-            ", ".join(left[:5]) + (" ..." if len(left) > 5 else ""),
-        )
-
-
-def _read_weights(file: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise InputError(f"{file} is not a whole safetensors file: {error}") from error
-
-
-def _fits(model: Any, own: dict[str, Any], name: str, value: Any) -> bool:
-    from torch.nn.utils import parametrize
-
-    if name in own:
-        return bool(own[name].shape == value.shape)
-    module, _, leaf = name.rpartition(".")
-    try:
-        owner = model.get_submodule(module)
-    except AttributeError:
-        return False
-    return parametrize.is_parametrized(owner, leaf) and getattr(owner, leaf).shape == value.shape
 
 
 def _describe(folder: Path, recipe: Recipe, corpus: Any, network: Any) -> None:

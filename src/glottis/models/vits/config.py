@@ -37,6 +37,20 @@ class Config:
     which quiet bands are as plain as loud ones, so that a decoder which is judged by log-mels has
     latents to copy them from sooner.
 
+    ``mel_latents`` makes log-mels the posterior's mean, to which it adds what it learns: at first
+    nothing, with a standard deviation of a tenth. A decoder that turns log-mels into audio is then
+    right from the start; ``latent`` is the number of mels.
+
+    ``regression_layers`` of ConvNeXt, in ``regression_channels`` and ``regression_hidden``, see the
+    text held along the frames, and the pitch, and give the prior a mean that changes within a token
+    (as the frame prior network of Zhang et al. 2022, VISinger, does). ``prior_blocks`` of Glow-TTS'
+    flow then explain what is left of the flowed latents; their couplings have ``prior_layers`` of
+    ``prior_channels``. Both are of no speaker, who stays the flow's alone, and for
+    ``align_on: mel``. The weights of a Glow-TTS with a regression fit.
+
+    During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
+    decode: for those that were trained before, as ``initialize`` takes them from a voice.
+
     ``pitch`` tells posterior, flow and decoder the fundamental frequency of each frame, and
     predicts it from the text when speaking, as a density weighted by ``pitch_weight``. Latents need
     not say where harmonics lie, the decoder counts phases from theirs (see
@@ -81,12 +95,20 @@ class Config:
     window: int = 4
     condition_encoder: bool = False
     posterior_input: Literal["magnitudes", "log_mels"] = "magnitudes"
+    mel_latents: bool = False
     posterior_layers: int = 16
     posterior_kernel: int = 5
     couplings: int = 4
     coupling_layers: int = 4
     coupling_kernel: int = 5
     flow_transformer_layers: int = 0
+    regression_layers: int = 0
+    regression_channels: int = 256
+    regression_hidden: int = 768
+    prior_blocks: int = 0
+    prior_channels: int = 128
+    prior_layers: int = 4
+    prior_kernel: int = 3
     align_on: Literal["latent", "mel"] = "latent"
     alignment_steps: int = 0
     alignment_noise: float = 0.0
@@ -112,6 +134,7 @@ class Config:
     decoder_channels: int = 256
     decoder_hidden: int = 768
     decoder_layers: int = 8
+    decoder_from: int = 0
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
     period_channels: tuple[int, ...] = (32, 128, 512, 1024, 1024)
     waveform_channels: tuple[int, ...] = (16, 64, 256, 1024, 1024, 1024)
@@ -140,6 +163,16 @@ class Config:
             )
         if self.latent % 2:
             raise InputError(f"latent must be even, for the couplings, not {self.latent}")
+        if self.prior_blocks and not self.regression_layers:
+            raise InputError("prior_blocks explain what regression_layers leave: give some")
+        if self.mel_latents and (
+            self.latent != self.mel.mels or self.posterior_input != "log_mels"
+        ):
+            raise InputError(
+                f"mel_latents needs latent: {self.mel.mels}, the number of mels, and "
+                f"posterior_input: log_mels, not latent: {self.latent} and posterior_input: "
+                f"{self.posterior_input}"
+            )
         members = len(self.periods) + len(self.resolutions) + bool(self.waveform_channels)
         if not members:
             raise InputError("give periods, waveform_channels or resolutions: some discriminator")
@@ -151,6 +184,8 @@ class Config:
             for name, reason in (
                 ("alignment_steps", "a latent must be learnt first"),
                 ("segment_frames", "a latent is aligned as a whole"),
+                ("regression_layers", "they see the text along the frames, aligned"),
+                ("prior_blocks", "they come after the regression"),
             ):
                 if getattr(self, name):
                     raise InputError(f"{name} are for align_on: mel; {reason}")

@@ -27,6 +27,9 @@ class SpeechGraph(nn.Module):
     def __init__(self, model: VITS) -> None:
         super().__init__()
         self.model = _in_products(model)
+        if model.frame_prior is not None and model.frame_prior.flow is not None:
+            for _, mixer, _ in model.frame_prior.flow.layers():
+                mixer.store_inverse()
 
     def forward(
         self,

@@ -22,7 +22,6 @@ from glottis.blocks.blanks import read_text
 from glottis.blocks.discriminators import (
     discriminator_loss,
     feature_matching_loss,
-    frozen,
     generator_loss,
 )
 from glottis.blocks.duration import duration_loss
@@ -47,6 +46,7 @@ from glottis.likelihood.divergence import kl_from_draw
 from glottis.likelihood.lattice import GaussianLattice
 from glottis.models.vits import parts
 from glottis.models.vits.config import Config
+from glottis.models.vits.frame_prior import FramePrior, adapted
 from glottis.models.vits.graphs import ConversionGraph, SpeechGraph
 
 
@@ -102,6 +102,7 @@ class VITS(nn.Module):
             self.pitch_predictor = PitchPredictor(channels + given, config.pitch_channels)
             self.pitch_input = PitchInput(config.speaker_channels)
             self.speaker_pitch = SpeakerPitch(config.speakers)
+        self.frame_prior = FramePrior(config, channels) if config.regression_layers else None
         self.posterior = parts.posterior(config, told)
         self.flow = parts.flow(config, told)
         self.durations = parts.durations(config, channels, given)
@@ -117,17 +118,23 @@ class VITS(nn.Module):
         rest = [parameter for parameter in self.parameters() if id(parameter) not in ours]
         return {"generator": rest, "discriminator": judges}
 
+    def adapted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A Glow-TTS' weights under the names that they have here."""
+        return weights if self.frame_prior is None else adapted(self.frame_prior, weights)
+
     def explain(
         self,
         batch: UtteranceBatch,
         *,
         segment: int = 0,
+        resting: bool = False,
         alignment_noise: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> Explained:
         """Draw latents of the batch's audio, bend them by the flow and align the text with them.
 
-        With ``segment``, for ``align_on: mel``, latents of that many frames from random starts on.
+        With ``segment``, for ``align_on: mel``, latents of that many frames from random starts on;
+        with ``resting`` the posterior does not learn.
 
         Raises:
             InputError: an utterance of the batch has more tokens than frames.
@@ -137,10 +144,13 @@ class VITS(nn.Module):
         if batch.audio is None:
             raise ValueError("VITS learns from batches of the kind 'utterances_with_audio'")
         speaker, (prior, text_lengths) = self._speaker(batch.speaker), self._text(batch)
-        lengths, hop = batch.mel_lengths, self.config.mel.hop
-        frames = batch.audio.shape[1] // hop
-        spectrogram = self.log_mel.magnitudes(batch.audio, lengths * hop)
-        pitch = self._recorded(batch, mask_from_lengths(lengths, frames))
+        hop, group = self.config.mel.hop, 1 if self.frame_prior is None else self.frame_prior.group
+        # What does not fill a group of the frame prior is left out.
+        lengths = batch.mel_lengths // group * group
+        frames = batch.mel.shape[2] // group * group
+        spectrogram = self.log_mel.magnitudes(batch.audio, batch.mel_lengths * hop)[..., :frames]
+        pitch = self._recorded(batch, mask_from_lengths(batch.mel_lengths, batch.mel.shape[2]))
+        pitch = None if pitch is None else pitch[:, :frames]
         starts = torch.zeros_like(lengths)
         if segment:
             starts, frames = _starts(lengths, segment), segment
@@ -151,7 +161,8 @@ class VITS(nn.Module):
         mask = mask_from_lengths(lengths, frames)
         condition = self._condition(speaker, pitch)
         noise = _normal((len(lengths), self.config.latent, frames), lengths.device, generator)
-        latent, log_scale = self.infer(spectrogram, mask, condition, noise)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not resting):
+            latent, log_scale = self.infer(spectrogram, mask, condition, noise)
         flowed, _ = self.flow.call_and_ladj(latent, mask, condition)
         with torch.no_grad():
             if prior.mel_mean is None:
@@ -188,10 +199,14 @@ class VITS(nn.Module):
         ``noise`` of the same shape is standard normal, times the temperature; ``condition`` is what
         the model is told of speaker and pitch.
         """
-        if self.config.posterior_input == "log_mels":
+        mel, config = None, self.config
+        if config.posterior_input == "log_mels":
+            mel = self.log_mel.of_magnitudes(spectrogram)
             # About zero and of unit size, as speech has them.
-            spectrogram = 0.5 * self.log_mel.of_magnitudes(spectrogram) + 2.5
+            spectrogram = 0.5 * mel + 2.5
         mean, log_scale = self.posterior(spectrogram, mask, condition).float().chunk(2, dim=1)
+        if config.mel_latents and mel is not None:
+            mean, log_scale = mean + mel, log_scale + math.log(0.1)
         return torch.where(mask, mean + noise * log_scale.exp(), 0.0), log_scale
 
     def decode(self, latent: Tensor, speaker: Tensor | None, pitch: Tensor | None = None) -> Tensor:
@@ -222,27 +237,27 @@ class VITS(nn.Module):
             yield "generator", *self._alignment_loss(batch)
             return
         noise = max(0.0, config.alignment_noise - config.alignment_noise_decay * step)
+        if step < config.decoder_from:
+            found = self.explain(batch, resting=True, alignment_noise=noise)
+            yield "generator", *self._losses(batch, found, None)
+            return
         found = self.explain(batch, segment=config.segment_frames, alignment_noise=noise)
         starts = _starts(found.lengths, config.window_frames)
         real_audio, target, fake_audio = self._windows(batch, found, starts)
         adversarial = step >= config.adversarial_from
         judges = self.discriminators.turn(step, config.turns)
         if adversarial:
-            real = judges(real_audio)
-            fake = judges(fake_audio.detach())
+            real, fake = judges.both(real_audio, fake_audio.detach())
             loss = discriminator_loss(real, fake, "sum")
             yield "discriminator", loss, {"discriminator": loss}
         timed = step % config.duration_turns == 0
         rise = min(1.0, (step + 1) / max(1, config.kl_steps))
-        loss, logs = self._losses(batch, found, target, fake_audio, timed, rise)
+        loss, logs = self._losses(batch, found, (target, fake_audio), timed, rise)
         if config.spectral_weight:
             logs["spectral"] = self.spectral_loss(fake_audio, real_audio)
             loss = loss + config.spectral_weight * logs["spectral"]
         if adversarial:
-            with torch.no_grad():
-                real = judges(real_audio)
-            with frozen(judges):
-                fake = judges(fake_audio)
+            real, fake = judges.against(real_audio, fake_audio)
             logs["adversarial"] = generator_loss(fake, "sum")
             logs["features"] = feature_matching_loss(real, fake, "sum")
             # Of all discriminators in the mean over steps, however few judge in one.
@@ -256,19 +271,18 @@ class VITS(nn.Module):
         found = self.explain(batch, generator=torch.Generator().manual_seed(0))
         starts = ((found.lengths - self.config.window_frames) // 2).clamp_min(0)
         _, target, fake_audio = self._windows(batch, found, starts)
-        return self._losses(batch, found, target, fake_audio)[1]
+        return self._losses(batch, found, (target, fake_audio))[1]
 
     def _losses(
         self,
         batch: UtteranceBatch,
         found: Explained,
-        target: Tensor,
-        fake_audio: Tensor,
+        windows: tuple[Tensor, Tensor] | None,
         timed: bool = True,
         rise: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """All but the adversarial losses; ``target`` are log-mels of the windows, ``timed`` is
-        whether durations are learnt and ``rise`` the share of the divergence's weight.
+        """All but the adversarial losses; ``windows`` are log-mels of recordings and decoded audio,
+        ``timed`` is whether durations are learnt and ``rise`` the share of the divergence's weight.
         """
         config = self.config
         frames, longest = found.latent.shape[2], batch.mel.shape[2]
@@ -278,19 +292,27 @@ class VITS(nn.Module):
             laid = expand(values, found.durations, longest)
             return window(laid, found.starts, frames, batch.mel_lengths)
 
+        mask = mask_from_lengths(found.lengths, frames)
+        bells = None if found.pitch is None else pitch_bells(*recorded_pitch(found.pitch))
+        mean, log_scale = along(found.prior.mean), along(found.prior.log_scale)
         logs = {
-            "mel": nn.functional.l1_loss(self.log_mel(fake_audio), target),
-            "kl": kl_from_draw(
-                found.flowed,
-                found.log_scale,
-                along(found.prior.mean),
-                along(found.prior.log_scale),
-                mask_from_lengths(found.lengths, frames),
-            ),
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
             "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
-        loss = config.mel_weight * logs["mel"] + rise * config.kl_weight * logs["kl"]
+        loss = torch.zeros((), device=mask.device)
+        if self.frame_prior is not None:
+            held = along(self.frame_prior.regression.start(found.prior.hidden))
+            expected, latent, ladj = self.frame_prior(found.flowed, held, bells, mask)
+            own = found.log_scale.detach()
+            logs["prior"] = kl_from_draw(latent, own, mean, log_scale, mask, ladj)
+            loss = rise * config.kl_weight * logs["prior"]
+            mean, log_scale = expected, self.frame_prior.log_scale.expand_as(expected)
+        logs["kl"] = kl_from_draw(found.flowed, found.log_scale, mean, log_scale, mask)
+        loss = loss + rise * config.kl_weight * logs["kl"]
+        if windows is not None:
+            target, fake_audio = windows
+            logs["mel"] = nn.functional.l1_loss(self.log_mel(fake_audio), target)
+            loss = loss + config.mel_weight * logs["mel"]
         speaker = self._speaker(batch.speaker)
         if timed:
             logs["duration"] = self._duration_loss(found, speaker)
@@ -470,19 +492,24 @@ class VITS(nn.Module):
             random = self.config.durations == "stochastic"
             drawn = noise(2, text.shape[1], 1) * scales[2] if random else None
             durations = self.predict_durations(prior.hidden, mask, given, scales[1], drawn)
-        lengths = durations.sum(1)
-        frames = lengths.max()
-        scale = expand(prior.log_scale, durations, frames).exp() * scales[0]
-        flowed = (
-            expand(prior.mean, durations, frames) + noise(self.config.latent, frames, 0) * scale
-        )
-        mask = mask_from_lengths(lengths, frames)
-        condition, pitch = given, None
+        lengths, group = durations.sum(1), 1 if self.frame_prior is None else self.frame_prior.group
+        wholes = (lengths + group - 1) // group * group
+        longest = wholes.max()
+        mask = mask_from_lengths(wholes, longest)
+        condition, pitch, bells = given, None, None
         if self.pitch_predictor is not None:
             log_pitch, voicing = self._predicted_pitch(prior, durations, mask, given)
             voiced, pitch = spoken_pitch(log_pitch, voicing)
-            condition = self._told(given, pitch_bells(log_pitch, voiced))
-        return self.decode(self.flow.inverse(flowed, mask, condition), given, pitch), durations
+            bells = pitch_bells(log_pitch, voiced)
+            condition = self._told(given, bells)
+        scale = expand(prior.log_scale, durations, longest).exp() * scales[0]
+        mean = expand(prior.mean, durations, longest)
+        flowed = mean + noise(self.config.latent, longest, 0) * scale
+        if self.frame_prior is not None:
+            held = expand(self.frame_prior.regression.start(prior.hidden), durations, longest)
+            flowed = self.frame_prior.inverse(flowed, held, bells, mask)
+        samples = self.decode(self.flow.inverse(flowed, mask, condition), given, pitch)
+        return samples[:, : lengths.max() * self.config.mel.hop], durations
 
     @torch.no_grad()
     def convert(

@@ -44,6 +44,7 @@ def text_prior(config: Config, channels: int, given: int) -> TextPrior:
         condition_channels=given,
         condition_text=config.condition_encoder and config.speakers > 1,
         prenet=config.encoder_prenet,
+        zero=config.regression_layers > 0,
     )
 
 
@@ -57,6 +58,7 @@ def posterior(config: Config, told: int) -> GatedNetwork:
         config.posterior_kernel,
         config.posterior_layers,
         told,
+        zero=config.mel_latents,
     )
 
 

@@ -1,0 +1,112 @@
+"""A prior that changes within a token: regression along the frames, and a flow for the rest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from glottis.blocks.glow_flow import GlowFlow, PitchCondition
+from glottis.blocks.regression import Regression
+from glottis.models.vits.config import Config
+
+
+class FramePrior(nn.Module):
+    """What text and pitch say of flowed latents, of no speaker in particular.
+
+    A regression gives their mean. About it they have Gaussians of one scale a channel, by which
+    posterior and VITS' flow learn; and Glow-TTS' flow takes what is left to latents that have the
+    tokens' Gaussians, by which is drawn. It learns by itself: such a flow hears from the rest of an
+    utterance who speaks, and would leave VITS' flow, which is told, nothing to do about it.
+    Together they are glottis' Glow-TTS, over what VITS' flow makes of latents.
+
+    ``held`` ``[batch, width, frames]`` is :attr:`Regression.start` of the hidden text, each token
+    held for its frames; ``bells`` of the pitch, or None; ``mask`` bool ``[batch, 1, frames]``.
+    Frames come in whole groups of ``group``.
+    """
+
+    def __init__(self, config: Config, channels: int) -> None:
+        super().__init__()
+        self.regression = Regression(
+            channels,
+            config.latent,
+            config.regression_channels,
+            config.regression_hidden,
+            config.regression_layers,
+            pitch=config.pitch,
+        )
+        # About what a regression leaves of log-mels.
+        self.log_scale = nn.Parameter(torch.full((1, config.latent, 1), -0.5))
+        self.group = 2 if config.prior_blocks else 1
+        self.flow: GlowFlow | None = None
+        self.pitch: PitchCondition | None = None
+        if config.prior_blocks:
+            told = config.speaker_channels if config.pitch else 0
+            self.flow = GlowFlow(
+                config.latent,
+                self.group,
+                config.prior_blocks,
+                config.prior_channels,
+                config.prior_kernel,
+                config.prior_layers,
+                condition_channels=told,
+            )
+            if told:
+                self.pitch = PitchCondition(told, self.group)
+
+    def forward(
+        self, flowed: Tensor, held: Tensor, bells: Tensor | None, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Flowed latents -> the regression, latents of the tokens' Gaussians, all
+        ``[batch, latent, frames]``, and the latter's ``log|det|`` ``[batch]``.
+        """
+        mean = self.regression(held, bells, mask)
+        rest = torch.where(mask, flowed - mean, 0.0).detach()
+        if self.flow is None:
+            return mean, rest, rest.new_zeros(len(rest))
+        latent, ladj = self.flow.call_and_ladj(rest, mask, self._condition(bells))
+        return mean, latent, ladj
+
+    def inverse(self, latent: Tensor, held: Tensor, bells: Tensor | None, mask: Tensor) -> Tensor:
+        """Draws of the tokens' Gaussians to flowed latents, both ``[batch, latent, frames]``."""
+        if self.flow is not None:
+            latent = self.flow.inverse(latent, mask, self._condition(bells))
+        expected: Tensor = self.regression(held, bells, mask)
+        return latent + expected
+
+    def _condition(self, bells: Tensor | None) -> Tensor | None:
+        return None if self.pitch is None else self.pitch(bells)
+
+
+def adapted(prior: FramePrior, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a Glow-TTS under the names that they have in a VITS with this frame prior.
+
+    That model is told the speaker, which a frame prior is not: it hears the mean of all speakers.
+    """
+    flow = ("decoder.norms.", "decoder.mixers.", "decoder.couplings.")
+    result = {}
+    for name, value in weights.items():
+        if name.startswith(flow):
+            name = "frame_prior.flow." + name.removeprefix("decoder.")
+        elif name.startswith("pitch_condition."):
+            name = "frame_prior.pitch." + name.removeprefix("pitch_condition.")
+        elif name.startswith("regression."):
+            name = "frame_prior." + name
+        result[name] = value
+    mean = weights.get("encoder.mean.weight")
+    if mean is not None:
+        # Its Gaussians have unit variance.
+        result["encoder.project.weight"] = torch.cat([mean, torch.zeros_like(mean)])
+        bias = weights["encoder.mean.bias"]
+        result["encoder.project.bias"] = torch.cat([bias, torch.zeros_like(bias)])
+    table = weights.get("speakers.weight")
+    if table is None:
+        return result
+    speaker = nn.functional.normalize(table, dim=1).mean(0)
+    start, heard = "frame_prior.regression.start.", result.get("frame_prior.pitch.project.bias")
+    weight, channels = result.get(f"{start}weight"), prior.regression.start.in_channels
+    if weight is not None and weight.shape[1] == channels + len(speaker):
+        result[f"{start}weight"] = weight[:, :channels]
+        result[f"{start}bias"] = result[f"{start}bias"] + weight[:, channels:, 0] @ speaker
+    if heard is not None:
+        result["frame_prior.pitch.project.bias"] = heard + speaker
+    return result

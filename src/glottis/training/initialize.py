@@ -1,0 +1,146 @@
+"""Where a new run starts from: the weights of another run, of any file, or of a voice."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from glottis.errors import InputError
+from glottis.export import voice_weights
+
+log = logging.getLogger("glottis.training")
+
+TABLES = {"speakers": ("speakers.", "speaker_pitch."), "languages": ("languages.",)}
+"""Weights with a row for each speaker or language, by what their names begin with."""
+HEARD = "speaker_language"
+"""Numbers that mean something in their own run alone, and are noted anew in the first steps."""
+
+
+def load_weights(
+    model: nn.Module, path: Path, names: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Load a run folder's weights, any safetensors file's, or a voice's (``.onnx``) into ``model``.
+
+    Weights whose name and shape fit are taken, and the log says which parts of the network they
+    are, and what starts anew. The decoder of an end-to-end model does a vocoder's work and takes a
+    vocoder's weights; from a voice it may take these, and other parts those of its acoustic model.
+
+    ``names`` are the model's ``speakers`` and ``languages``, in order: whoever the source knows by
+    the same name keeps their rows, whatever the order and number; who is new begins as the mean of
+    those known.
+
+    Raises:
+        InputError: the file is missing or unreadable, or nothing in it fits.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"there are no weights at {file}")
+    own = model.state_dict()
+    parts = voice_weights(file) if file.suffix == ".onnx" else [_read(file)]
+    adapted = getattr(model, "adapted", dict)
+    renamed = [_renumbered(adapted(part), own, _names(file), names or {}) for part in parts]
+    found = [{k: v for k, v in part.items() if _fits(model, own, k, v)} for part in renamed]
+    fitting = max(found, key=len)
+    if getattr(model, "end_to_end", False):
+        for part in parts:
+            named = {f"decoder.{key}": value for key, value in part.items()}
+            for key, value in named.items():
+                if key not in fitting and _fits(model, own, key, value):
+                    fitting[key] = value
+    if not fitting:
+        raise InputError(f"none of the weights in {file} fits this network")
+    taken = Counter(key.partition(".")[0] for key in fitting)
+    log.info(
+        "taken from %s: %s",
+        file,
+        ", ".join(f"{part} ({count} weights)" for part, count in sorted(taken.items())),
+    )
+    # A voice holds plain weights where the network that trains may keep them in two factors.
+    factored = {name for name in fitting if name not in own}
+    for name in factored:
+        module, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(module), leaf, fitting[name])
+    model.load_state_dict({k: v for k, v in fitting.items() if k not in factored}, strict=False)
+    missing = set(own) - set(fitting)
+    for name in factored:
+        module, _, leaf = name.rpartition(".")
+        parametrizations = f"{module}.parametrizations.{leaf}."
+        missing = {key for key in missing if not key.startswith(parametrizations)}
+    left = sorted(missing)
+    if left:
+        log.warning(
+            "%d weights are not in %s and start anew: %s",
+            len(left),
+            file,
+            ", ".join(left[:5]) + (" ..." if len(left) > 5 else ""),
+        )
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise InputError(f"{file} is not a whole safetensors file: {error}") from error
+
+
+def _names(file: Path) -> dict[str, list[str]]:
+    """The source's speakers and languages, in order; of a bare file nothing is known."""
+    if file.suffix == ".onnx":
+        description = file.with_name(file.name + ".json")
+        if not description.is_file():
+            return {}
+        facts = json.loads(description.read_text(encoding="utf-8"))
+        numbers = {
+            "speakers": facts.get("speaker_id_map", {}),
+            "languages": facts.get("glottis", {}).get("languages", {}),
+        }
+        return {kind: sorted(ids, key=ids.__getitem__) for kind, ids in numbers.items()}
+    facts = file.with_name("run.json")
+    if not facts.is_file():
+        return {}
+    known = json.loads(facts.read_text(encoding="utf-8"))
+    return {kind: known.get(kind, []) for kind in TABLES}
+
+
+def _renumbered(
+    weights: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    theirs: Mapping[str, Sequence[str]],
+    ours: Mapping[str, Sequence[str]],
+) -> dict[str, Tensor]:
+    """Tables with their rows in the order of ``ours``."""
+    result = {key: value for key, value in weights.items() if key != HEARD}
+    for kind, beginnings in TABLES.items():
+        before, after = theirs.get(kind, []), ours.get(kind, [])
+        for key in [key for key in result if key.startswith(beginnings) and key in own]:
+            value, wanted = result[key], own[key]
+            if len(value) != len(before) or len(wanted) != len(after):
+                continue  # Not a row each, or nothing is known of who they are.
+            if value.shape[1:] != wanted.shape[1:]:
+                continue
+            # What is counted or measured of a voice says nothing of another.
+            rows = value.mean(0).expand_as(wanted).clone() if value.ndim > 1 else wanted.clone()
+            for i, name in enumerate(after):
+                if name in before:
+                    rows[i] = value[before.index(name)]
+            result[key] = rows
+    return result
+
+
+def _fits(model: nn.Module, own: Mapping[str, Tensor], name: str, value: Tensor) -> bool:
+    if name in own:
+        return own[name].shape == value.shape
+    module, _, leaf = name.rpartition(".")
+    try:
+        owner = model.get_submodule(module)
+    except AttributeError:
+        return False
+    return parametrize.is_parametrized(owner, leaf) and getattr(owner, leaf).shape == value.shape
