@@ -18,11 +18,14 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.audio.linear_prediction import LinearPrediction
 from glottis.errors import InputError
 from glottis.kernels.choice import choose
 
 Array = NDArray[np.float32]
 Double = NDArray[np.float64]
+Predictors = tuple[Double, Double]
+"""Of each frame coefficients ``[batch, frames, order]`` and gains ``[batch, frames]``."""
 Output = Literal["mulaw", "gaussian", "gaussian_mixture", "logistic_mixture"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -33,6 +36,8 @@ CHUNK = 32
 """Frames whose conditioning is held at once; a multiple of a block in samples, whatever the hop."""
 BLOCK = 16
 """Samples for which a form may look ahead."""
+HEARD = 3
+"""Numbers that a network with linear prediction hears of the past at each sample."""
 UNIFORMS = 3
 """Uniform numbers that one sample takes, whatever its distribution."""
 
@@ -44,7 +49,8 @@ class Weights:
     ``R`` residual channels, ``G`` gate channels (first half tanh, second half sigmoid), ``S`` skip
     channels, ``O`` outputs, ``C`` conditioning channels:
 
-    ``first`` ``[R, 1]`` for amplitudes or ``[R, classes]``, ``first_bias`` ``[R]``;
+    ``first`` ``[R, 1]`` for amplitudes, ``[R, HEARD]`` with linear prediction or ``[R, classes]``,
+    and ``first_bias`` ``[R]``;
     ``gate`` ``[L, G, R, K]`` (the last tap is the current sample), ``gate_bias`` ``[L, G]``;
     ``condition`` ``[L, G, C]``; ``residual`` ``[L, R, G/2]`` and ``residual_bias`` ``[L, R]``;
     ``skip`` ``[L, S, G/2]`` and ``skip_bias`` ``[L, S]``; ``hidden`` ``[S, S]``, ``hidden_bias``;
@@ -55,6 +61,11 @@ class Weights:
     Each layer's sum is multiplied by ``residual_scale``, the sum of skips by ``skip_scale``.
     Outputs are ``logits, loc, log_scale`` (``loc, log_scale`` for one Gaussian) or class logits.
     ``start`` is what stands before the first sample: an amplitude, or a class.
+
+    With a linear ``prediction`` the network hears the last sample, the prediction of the next one,
+    and the inverse hyperbolic sine of what the last one had in excess of its own prediction, in
+    units of its gain; ``loc`` and ``exp(log_scale)`` are in units of the gain too, ``loc`` from the
+    prediction on.
     """
 
     first: Array
@@ -79,12 +90,14 @@ class Weights:
     bits: int
     minimum_log_scale: float
     start: float
+    prediction: LinearPrediction | None = None
 
     def __post_init__(self) -> None:
         layers, gates, residual, _ = self.gate.shape
         skips, outputs = self.hidden.shape[0], self.last.shape[0]
+        amplitudes = 1 if self.prediction is None else HEARD
         wanted = {
-            "first": (residual, 2**self.bits if self.output == "mulaw" else 1),
+            "first": (residual, 2**self.bits if self.output == "mulaw" else amplitudes),
             "first_bias": (residual,),
             "gate_bias": (layers, gates),
             "condition": (layers, gates, self.context.shape[0]),
@@ -102,6 +115,13 @@ class Weights:
                 raise ValueError(f"{name} must be {shape}, not {getattr(self, name).shape}")
         if len(self.dilations) != layers:
             raise ValueError(f"{layers} layers need as many dilations, not {self.dilations}")
+        if self.prediction is not None:
+            made = self.prediction.mel
+            if self.output == "mulaw" or (made.hop, made.mels) != (self.hop, self.context.shape[1]):
+                raise ValueError(
+                    f"linear prediction is of amplitudes from {self.context.shape[1]} log-mels "
+                    f"every {self.hop} samples, not of {self.output} from {made}"
+                )
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
@@ -115,7 +135,8 @@ class Weights:
     @property
     def receptive_field(self) -> int:
         """Past samples that one sample's distribution depends on."""
-        return (self.gate.shape[3] - 1) * sum(self.dilations) + 1
+        order = 0 if self.prediction is None else self.prediction.order
+        return (self.gate.shape[3] - 1) * sum(self.dilations) + 1 + order
 
 
 class Form(Protocol):
@@ -124,11 +145,12 @@ class Form(Protocol):
     def start(self, batch: int, bias: Array) -> None:
         """Forget all samples; take gate biases ``[batch, L, G]``."""
 
-    def hear(self, first: int, features: Double, shares: Double) -> None:
+    def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         """Take the conditioning of the frames from ``first`` on, in place of what was there.
 
         ``features`` ``[batch, C, frames + window - 1]`` mixed log-mels, half a window more on
-        either side; ``shares`` ``[batch, frames, hop, window]``.
+        either side; ``shares`` ``[batch, frames, hop, window]``; ``predictors`` of the frames,
+        of order 0 when the weights have none.
         """
 
     def advance(
@@ -334,6 +356,12 @@ class Sampler:
         side, mixing = reach([len(each) // 2 for each in taps]), context.shape[2] // 2
         features = np.zeros((len(self._mels), context.shape[0], last - first + 2 * side))
         shares = np.zeros((len(self._mels), last - first, hop, 2 * side + 1))
+        prediction = self.weights.prediction
+        order = 0 if prediction is None else prediction.order
+        predictors = (
+            np.zeros((len(self._mels), last - first, order)),
+            np.ones((len(self._mels), last - first)),
+        )
         for item, mel in enumerate(self._mels):
             frames = mel.shape[1]
             # Beyond its end an item hears nothing of its log-mels.
@@ -346,7 +374,11 @@ class Sampler:
             # While more may come, no frame that is drawn is near the end.
             table, case = cases_of(taps, frames)
             shares[item, : max(0, frames - first)] = table[case[first:last]]
-        self._form.hear(first, features, shares)
+            if prediction is not None and first < frames:
+                found = prediction(mel[:, first:last])
+                for held, part in zip(predictors, found, strict=True):
+                    held[item, : len(part)] = part
+        self._form.hear(first, features, shares, predictors)
         self._heard = last
 
 
