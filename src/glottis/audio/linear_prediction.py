@@ -69,11 +69,13 @@ class LinearPrediction:
         spread, level, cosines = _transforms(self.mel, self.order)
         frames = np.moveaxis(np.asarray(log_mel, np.float64), -2, -1)
         frames = np.clip(frames, np.log(self.mel.floor), HIGHEST)
-        # Sums along the last axis alone, so that a frame's numbers do not depend on its company.
-        power = np.exp(2 * (np.einsum("...m,bm->...b", frames, spread) + level))
         rounding = (2 / (2**self.bits - 1)) ** 2 / 12
-        power += rounding + FLOOR * power.mean(-1, keepdims=True)
-        lags = np.einsum("...b,kb->...k", power, cosines)
+        lags = np.zeros((*frames.shape[:-1], self.order + 1))
+        # One by one: the last bits of a matrix product depend on how many rows it has, and a
+        # frame's numbers must not depend on its company.
+        for place in np.ndindex(frames.shape[:-1]):
+            power = np.exp(2 * (spread @ np.ascontiguousarray(frames[place]) + level))
+            lags[place] = cosines @ (power + rounding + FLOOR * power.mean())
         coefficients, remaining = levinson(lags)
         return coefficients, np.sqrt(np.maximum(remaining, rounding))
 
