@@ -215,9 +215,9 @@ class Persistent:
         self.history = torch.zeros(batch, self.ring_total, R, device=self.device)
         self.heard = torch.full((batch,), w.start, dtype=torch.float32, device=self.device)
         self.order = 0 if w.prediction is None else w.prediction.order
-        doubles = {"dtype": torch.float64, "device": self.device}
-        self.recent = torch.zeros(batch, max(1, self.order), **doubles)
-        self.excess = torch.zeros(batch, **doubles)
+        ring = torch.zeros(batch, max(1, self.order), dtype=torch.float64)
+        self.recent = ring.to(self.device)
+        self.excess = torch.zeros(batch, dtype=torch.float64, device=self.device)
         self.now = 0
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
