@@ -38,7 +38,7 @@ def _weights(
     dilations = (1, 2, 6, 32, 3, 20)
     layers = len(dilations)
     return Weights(
-        first=some(8, 256 if output == "mulaw" else wavenet.HEARD if order else 1),
+        first=some(8, 256 if output == "mulaw" else 1),
         first_bias=some(8),
         gate=some(layers, 24, 8, taps),
         gate_bias=some(layers, 24) * 0.1,

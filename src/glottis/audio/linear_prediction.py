@@ -24,8 +24,9 @@ from glottis.errors import InputError
 Double = NDArray[np.float64]
 
 # White noise that the spectrum is taken to hold, as a share of its mean: it bounds how far one part
-# may stand out, and so how near the poles come to the circle.
-FLOOR = 1e-5
+# may stand out, and so how near the poles come to the circle and how much is left where a frame's
+# spectrum does not fit its first or last samples.
+FLOOR = 1e-4
 # Deviation in Hz of the Gaussian by which the lag window widens every resonance.
 SMOOTHING = 20.0
 # Log-mels are held between the log of their floor and this before the exponential.
@@ -49,6 +50,11 @@ class LinearPrediction:
     mel: MelConfig
     order: int
     bits: int = 16
+
+    @property
+    def memory(self) -> int:
+        """Samples over which WaveNet takes the level of what was left: eight times the order."""
+        return 8 * self.order
 
     def __post_init__(self) -> None:
         if not 0 <= self.order <= self.mel.fft_size // 2:

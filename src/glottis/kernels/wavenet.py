@@ -36,8 +36,6 @@ CHUNK = 32
 """Frames whose conditioning is held at once; a multiple of a block in samples, whatever the hop."""
 BLOCK = 16
 """Samples for which a form may look ahead."""
-HEARD = 3
-"""Numbers that a network with linear prediction hears of the past at each sample."""
 UNIFORMS = 3
 """Uniform numbers that one sample takes, whatever its distribution."""
 
@@ -49,8 +47,7 @@ class Weights:
     ``R`` residual channels, ``G`` gate channels (first half tanh, second half sigmoid), ``S`` skip
     channels, ``O`` outputs, ``C`` conditioning channels:
 
-    ``first`` ``[R, 1]`` for amplitudes, ``[R, HEARD]`` with linear prediction or ``[R, classes]``,
-    and ``first_bias`` ``[R]``;
+    ``first`` ``[R, 1]`` for amplitudes or ``[R, classes]``, ``first_bias`` ``[R]``;
     ``gate`` ``[L, G, R, K]`` (the last tap is the current sample), ``gate_bias`` ``[L, G]``;
     ``condition`` ``[L, G, C]``; ``residual`` ``[L, R, G/2]`` and ``residual_bias`` ``[L, R]``;
     ``skip`` ``[L, S, G/2]`` and ``skip_bias`` ``[L, S]``; ``hidden`` ``[S, S]``, ``hidden_bias``;
@@ -62,10 +59,10 @@ class Weights:
     Outputs are ``logits, loc, log_scale`` (``loc, log_scale`` for one Gaussian) or class logits.
     ``start`` is what stands before the first sample: an amplitude, or a class.
 
-    With a linear ``prediction`` the network hears the last sample, the prediction of the next one,
-    and the inverse hyperbolic sine of what the last one had in excess of its own prediction, in
-    units of its gain; ``loc`` and ``exp(log_scale)`` are in units of the gain too, ``loc`` from the
-    prediction on.
+    With a linear ``prediction`` the network does not hear the last sample but what it had in excess
+    of its prediction, divided by the root of the mean square of the last ``prediction.memory``
+    excesses in units of their gains, its own among them and 1 before the first sample. ``loc`` and
+    ``exp(log_scale)`` are in units of the gain, ``loc`` from the prediction on.
     """
 
     first: Array
@@ -95,9 +92,8 @@ class Weights:
     def __post_init__(self) -> None:
         layers, gates, residual, _ = self.gate.shape
         skips, outputs = self.hidden.shape[0], self.last.shape[0]
-        amplitudes = 1 if self.prediction is None else HEARD
         wanted = {
-            "first": (residual, 2**self.bits if self.output == "mulaw" else amplitudes),
+            "first": (residual, 2**self.bits if self.output == "mulaw" else 1),
             "first_bias": (residual,),
             "gate_bias": (layers, gates),
             "condition": (layers, gates, self.context.shape[0]),
@@ -135,8 +131,10 @@ class Weights:
     @property
     def receptive_field(self) -> int:
         """Past samples that one sample's distribution depends on."""
-        order = 0 if self.prediction is None else self.prediction.order
-        return (self.gate.shape[3] - 1) * sum(self.dilations) + 1 + order
+        field = (self.gate.shape[3] - 1) * sum(self.dilations) + 1
+        if self.prediction is None:
+            return field
+        return field + self.prediction.order + self.prediction.memory - 1
 
 
 class Form(Protocol):

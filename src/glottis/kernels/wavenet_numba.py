@@ -42,6 +42,8 @@ from glottis.kernels.wavenet_products import multiply
 
 # Parts of the channels.
 PARTS = 2
+# Of a mean of squares that is divided by; one of excesses is far above it.
+LEAST = 1e-12
 
 # Elementary pieces ------------------------------------------------------------------------------
 
@@ -132,6 +134,22 @@ def _predicted(recent, at, coefficients):  # type: ignore[no-untyped-def]
     for k in range(at, order):
         total += coefficients[k] * recent[order + at - 1 - k]
     return total
+
+
+@compiled
+def _at_level(excess, squares, now):  # type: ignore[no-untyped-def]
+    """``excess`` over the root of the mean of the ring's squares, its own in place of the oldest.
+
+    The ring's sum lies behind it."""
+    memory = len(squares) - 1
+    place = now % memory
+    squares[memory] += excess * excess - squares[place]
+    squares[place] = excess * excess
+    if place == 0:  # rounding must not add up
+        squares[memory] = 0.0
+        for i in range(memory):
+            squares[memory] += squares[i]
+    return single(excess / np.sqrt(max(squares[memory] / memory, LEAST)))
 
 
 @compiled
@@ -228,8 +246,8 @@ def _advance(  # type: ignore[no-untyped-def]
     thread, threads, first, shape, dilations, blocks, rings, matrices, width, scales, places, ends,
     into, into_bias, bias, timing, condition, shares, residual_bias, skip_bias, hidden_bias,
     last_bias, factors, history, history_at, past, past_at, partial, skips, opened, summed, hidden,
-    outputs, kind, bits, coefficients, gains, recent, excess, predicted, heard, teacher, uniforms,
-    samples, given, counter,
+    outputs, kind, bits, coefficients, gains, recent, squares, heard, teacher, uniforms, samples,
+    given, counter,
 ):  # fmt: skip
     """What one thread does for ``len(uniforms[0])`` samples from time ``first`` on.
 
@@ -257,12 +275,6 @@ def _advance(  # type: ignore[no-untyped-def]
                 value = heard[item]
                 for i in range(residual):
                     x[to + i] = into[0, i] * value + into_bias[i]
-            if order > 0:
-                own = coefficients[item, (now - origin) // hop]
-                predicted[thread, item] = _predicted(recent[item], now % order, own)
-                expected, over = single(predicted[thread, item]), single(excess[item])
-                for i in range(residual):
-                    x[to + i] += into[1, i] * expected + into[2, i] * over
         for part in range(low, high):
             skips[part, :] = single(0.0)
         for layer in range(layers):
@@ -352,8 +364,9 @@ def _advance(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             for item in range(batch):
                 if order > 0:
-                    gain = gains[item, (now - origin) // hop]
-                    _around(outputs, item * out_wide, out, predicted[0, item], gain)
+                    frame = (now - origin) // hop
+                    predicted = _predicted(recent[item], now % order, coefficients[item, frame])
+                    _around(outputs, item * out_wide, out, predicted, gains[item, frame])
                 drawn = _draw(
                     outputs, item * out_wide, out, kind, bits, factors[2], uniforms[item, step]
                 )
@@ -361,7 +374,8 @@ def _advance(  # type: ignore[no-untyped-def]
                 heard[item] = drawn if teacher.shape[1] == 0 else teacher[item, step]
                 if order > 0:
                     recent[item, now % order] = heard[item]
-                    excess[item] = np.arcsinh((heard[item] - predicted[0, item]) / gain)
+                    excess = (heard[item] - predicted) / gains[item, frame]
+                    heard[item] = _at_level(excess, squares[item], now)
                 if given.shape[1] > 0:
                     for i in range(out):
                         given[item, step, i] = outputs[item * out_wide + i]
@@ -445,8 +459,11 @@ class Fast:
         self.hidden = aligned_zeros(PARTS, batch * half_wide)
         self.outputs = aligned_zeros(1, batch * out_wide)[0]
         self.heard = np.full(batch, w.start, np.float32)
-        self.recent = np.zeros((batch, 0 if w.prediction is None else w.prediction.order))
-        self.excess, self.predicted = np.zeros(batch), np.zeros((self.threads, batch))
+        order, memory = (w.prediction.order, w.prediction.memory) if w.prediction else (0, 0)
+        self.recent = np.zeros((batch, order))
+        # A ring of squares, and their sum behind it.
+        self.squares = np.ones((batch, memory + 1))
+        self.squares[:, memory] = memory
         self.now = 0
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
@@ -478,9 +495,8 @@ class Fast:
                 w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
                 self.factors, self.history, self.history_at, self.past, self.past_at,
                 self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
-                self.kind, w.bits, *self.predictors, self.recent, self.excess, self.predicted,
-                self.heard, np.ascontiguousarray(teacher, np.float32), uniforms, samples, given,
-                counter,
+                self.kind, w.bits, *self.predictors, self.recent, self.squares, self.heard,
+                np.ascontiguousarray(teacher, np.float32), uniforms, samples, given, counter,
             )  # fmt: skip
 
         others = [threading.Thread(target=work, args=(i,)) for i in range(1, self.threads)]

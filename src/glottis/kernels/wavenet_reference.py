@@ -28,9 +28,9 @@ class Reference:
         # The input of each layer at every time so far, [layer][time][batch, R].
         self.past: list[list[Double]] = [[] for _ in w.dilations]
         self.heard = np.full(batch, w.start)
-        # With linear prediction: all samples so far, and the last one's excess over its prediction.
+        # All samples so far, and with linear prediction their excesses over their predictions.
         self.before: list[Double] = []
-        self.excess = np.zeros(batch)
+        self.excesses = [np.ones(batch)] * (0 if w.prediction is None else w.prediction.memory)
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         batch, frames, hop, window = shares.shape
@@ -49,7 +49,7 @@ class Reference:
         given = np.zeros((batch, count, len(self.weights.last)), np.float32)
         for time in range(count):
             predicted, gain = self._prediction()
-            outputs = self._step(predicted)
+            outputs = self._step()
             if self.weights.prediction is not None:
                 # The last two parts are locations and scales, in units of the gain until here.
                 parts = outputs.reshape(batch, 2 if self.weights.output == "gaussian" else 3, -1)
@@ -60,7 +60,10 @@ class Reference:
                 samples[item, time] = draw(self.weights, outputs[item], uniforms[item, time])
             self.heard = (samples if teacher is None else teacher)[:, time].astype(np.float64)
             self.before.append(self.heard)
-            self.excess = np.arcsinh((self.heard - predicted) / gain)
+            if self.weights.prediction is not None:
+                self.excesses.append((self.heard - predicted) / gain)
+                recent = np.stack(self.excesses[-self.weights.prediction.memory :])
+                self.heard = recent[-1] / np.sqrt((recent**2).mean(0))
         return samples, given if parameters else None
 
     def _prediction(self) -> tuple[Double, Double]:
@@ -72,14 +75,11 @@ class Reference:
             predicted += coefficients[:, frame, k] * self.before[now - 1 - k]
         return predicted, gains[:, frame]
 
-    def _step(self, predicted: Double) -> Double:
+    def _step(self) -> Double:
         """One sample's outputs ``[batch, O]`` from everything that was heard."""
         w, now = self.weights, len(self.past[0])
         if w.output == "mulaw":
             x = w.first.astype(np.float64).T[self.heard.astype(int)] + w.first_bias
-        elif w.prediction is not None:
-            heard = np.stack([self.heard, predicted, self.excess], axis=1)
-            x = heard @ w.first.astype(np.float64).T + w.first_bias
         else:
             x = self.heard[:, None] * w.first[:, 0].astype(np.float64) + w.first_bias
         skips = np.zeros((len(x), len(w.hidden)))

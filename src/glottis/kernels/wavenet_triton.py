@@ -71,12 +71,12 @@ def _draw(  # type: ignore[no-untyped-def]
 def _advance(  # type: ignore[no-untyped-def]
     into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight,
     hidden_bias, last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard,
-    history, coefficients, gains, recent, excess, samples, given, first, origin, count, frames,
+    history, coefficients, gains, recent, squares, samples, given, first, origin, count, frames,
     ring_total, residual_scale, skip_scale, floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
-    WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, TAUGHT: tl.constexpr,
-    GIVEN: tl.constexpr,
+    WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, MEMORY: tl.constexpr,
+    LEVEL: tl.constexpr, TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
 ):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     r, h, s, o = tl.arange(0, R), tl.arange(0, H), tl.arange(0, S), tl.arange(0, OUT)
@@ -86,11 +86,11 @@ def _advance(  # type: ignore[no-untyped-def]
     bias += item * LAYERS * 2 * H
     before = tl.load(heard + item)
     if ORDER > 0:
-        k = tl.arange(0, PAST)
+        k, m = tl.arange(0, PAST), tl.arange(0, LEVEL)
         coefficients += item * frames * ORDER
         gains += item * frames
         recent += item * ORDER
-        over = tl.load(excess + item)
+        squares += item * MEMORY
     for step in range(0, count):
         now = first + step
         if KIND == 0:
@@ -105,8 +105,6 @@ def _advance(  # type: ignore[no-untyped-def]
             then = (now % ORDER + 2 * ORDER - 1 - k) % ORDER
             predicted = tl.sum(terms * tl.load(recent + then, mask=k < ORDER, other=0.0), axis=0)
             gain = tl.load(gains + frame)
-            x += tl.load(into + R + r) * predicted.to(tl.float32)
-            x += tl.load(into + 2 * R + r) * over.to(tl.float32)
         share = shares + (now - origin) * WINDOW
         for layer in range(0, LAYERS):
             dilation = tl.load(dilations + layer)
@@ -157,17 +155,16 @@ def _advance(  # type: ignore[no-untyped-def]
         if TAUGHT:
             before = tl.load(teacher + at)
         if ORDER > 0:
-            beyond = (before.to(tl.float64) - predicted) / gain
-            size = tl.log(tl.abs(beyond) + tl.sqrt(beyond * beyond + 1.0))
-            over = tl.where(beyond < 0, -size, size)
+            excess = (before.to(tl.float64) - predicted) / gain
             tl.debug_barrier()
             tl.store(recent + now % ORDER, before.to(tl.float64))
+            tl.store(squares + now % MEMORY, excess * excess)
             tl.debug_barrier()
+            level = tl.sum(tl.load(squares + m, mask=m < MEMORY, other=0.0), axis=0) / MEMORY
+            before = (excess / tl.sqrt(tl.maximum(level, 1e-12))).to(tl.float32)
         if GIVEN:
             tl.store(given + at * COUNT + o, outputs, mask=o < COUNT)
     tl.store(heard + item, before)
-    if ORDER > 0:
-        tl.store(excess + item, over)
 
 
 class Persistent:
@@ -214,10 +211,10 @@ class Persistent:
         self.bias = self.put(halves, batch, layers, 2, H)
         self.history = torch.zeros(batch, self.ring_total, R, device=self.device)
         self.heard = torch.full((batch,), w.start, dtype=torch.float32, device=self.device)
-        self.order = 0 if w.prediction is None else w.prediction.order
-        ring = torch.zeros(batch, max(1, self.order), dtype=torch.float64)
+        self.rings = (w.prediction.order, w.prediction.memory) if w.prediction else (0, 1)
+        ring = torch.zeros(batch, max(1, self.rings[0]), dtype=torch.float64)
         self.recent = ring.to(self.device)
-        self.excess = torch.zeros(batch, dtype=torch.float64, device=self.device)
+        self.squares = torch.ones(batch, self.rings[1], dtype=torch.float64).to(self.device)
         self.now = 0
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
@@ -243,12 +240,13 @@ class Persistent:
         _advance[(batch,)](
             *self.constants, self.bias, *self.after, self.condition, self.shares,
             torch.from_numpy(uniforms).to(self.device), taught.to(self.device), self.heard,
-            self.history, *self.predictors, self.recent, self.excess, samples, given, self.now,
+            self.history, *self.predictors, self.recent, self.squares, samples, given, self.now,
             self.origin, count, self.shares.shape[1], self.ring_total, w.residual_scale,
             w.skip_scale, w.minimum_log_scale, (2.0**w.bits - 1.0) / 2.0,
             LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=wide, COUNT=outputs,
             KIND=OUTPUTS.index(w.output), HOP=w.hop, WINDOW=self.shares.shape[3],
-            ORDER=self.order, PAST=triton.next_power_of_2(max(1, self.order)),
+            ORDER=self.rings[0], PAST=triton.next_power_of_2(max(1, self.rings[0])),
+            MEMORY=self.rings[1], LEVEL=triton.next_power_of_2(self.rings[1]),
             TAUGHT=teacher is not None, GIVEN=parameters,
         )  # fmt: skip
         self.now += count

@@ -110,7 +110,11 @@ class Config:
     @property
     def receptive_field(self) -> int:
         """Past samples that a sample's distribution depends on."""
-        return (self.kernel_size - 1) * sum(self.dilations) + 1 + self.linear_prediction
+        field = (self.kernel_size - 1) * sum(self.dilations) + 1
+        if not self.linear_prediction:
+            return field
+        prediction = LinearPrediction(self.mel, self.linear_prediction, self.bits)
+        return field + prediction.order + prediction.memory - 1
 
 
 class Upsampling(nn.Module):
@@ -217,7 +221,6 @@ class WaveNet(nn.Module):
         self.prediction: LinearPrediction | None = None
         if config.linear_prediction:
             self.prediction = LinearPrediction(config.mel, config.linear_prediction, config.bits)
-            values = wavenet.HEARD
         self.first = nn.Conv1d(values, config.residual_channels, 1)
         self.layers = nn.ModuleList(Layer(config, dilation) for dilation in config.dilations)
         self.hidden = nn.Conv1d(config.skip_channels, config.skip_channels, 1)
@@ -287,8 +290,8 @@ class WaveNet(nn.Module):
         mixed, shares = self.upsampling(mel)
         if self.prediction is not None:
             predicted, gain = self._predicted(audio, mel)
-            heard = self._heard(audio, predicted, gain).to(mel.dtype)
-            x = F.linear(heard, self.first.weight[..., 0], self.first.bias)
+            past = F.pad(self._heard((audio - predicted) / gain), (1, -1)).to(mel.dtype)
+            x = F.linear(past[..., None], self.first.weight[..., 0], self.first.bias)
         elif self.config.output == "mulaw":
             classes = mu_law_encode(audio, self.config.bits)
             heard = F.pad(classes, (1, -1), value=int(self._start()))
@@ -320,11 +323,14 @@ class WaveNet(nn.Module):
         predicted = past @ coefficients.flip(2).reshape(-1, order, 1)
         return predicted.view(audio.shape), gain.repeat_interleave(hop, dim=1)
 
-    def _heard(self, audio: Tensor, predicted: Tensor, gain: Tensor) -> Tensor:
-        """What the network hears of the past, ``[batch, time, wavenet.HEARD]``: the sample before,
-        the prediction of this one, and what the sample before had in excess of its own."""
-        excess = torch.asinh((audio - predicted) / gain)
-        return torch.stack([F.pad(audio.double(), (1, -1)), predicted, F.pad(excess, (1, -1))], 2)
+    def _heard(self, excess: Tensor) -> Tensor:
+        """What samples have in excess of their predictions, ``[batch, time]`` in gains, at a level
+        of about 1; see :class:`glottis.kernels.wavenet.Weights`."""
+        assert self.prediction is not None
+        memory = self.prediction.memory
+        squares = F.pad(excess.square(), (memory - 1, 0), value=1.0)
+        level = F.avg_pool1d(squares[:, None], memory, stride=1)[:, 0]
+        return excess * level.clamp_min(1e-12).rsqrt()
 
     def _around(self, outputs: Tensor, predicted: Tensor, gain: Tensor) -> Tensor:
         """The network's outputs, which say what remains in units of the gain, as amplitudes."""
