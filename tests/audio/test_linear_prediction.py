@@ -14,7 +14,7 @@ MEL = MelConfig()
 
 def _resonances(seconds: float = 1.0) -> tuple[np.ndarray, float]:
     """White noise of deviation 0.02 through two resonances, at 700 and 2500 Hz."""
-    poles = [r * np.exp(2j * np.pi * f / 22050) for r, f in ((0.98, 700.0), (0.95, 2500.0))]
+    poles = [r * np.exp(2j * np.pi * f / 22050) for r, f in ((0.9, 700.0), (0.85, 2500.0))]
     filters = np.real(np.poly([*poles, *np.conj(poles)]))
     noise = np.random.default_rng(0).standard_normal(int(seconds * 22050)) * 0.02
     made = np.zeros(len(noise) + 4)

@@ -55,7 +55,8 @@ def _mel(batch: int = 2, frames: int = 12) -> torch.Tensor:
 def _reach(model: WaveNet, samples: int) -> tuple[list[int], torch.Tensor]:
     """Times whose parameters change with the sample in the middle, and that time."""
     model = model.double()
-    audio = torch.zeros(1, samples, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(4)
+    audio = torch.randn(1, samples, dtype=torch.float64, generator=generator) * 0.1
     mel = torch.zeros(1, MEL.mels, samples // MEL.hop, dtype=torch.float64)
     other = audio.clone()
     middle = samples // 4
@@ -71,7 +72,9 @@ def test_receptive_field_is_the_formulas_and_the_future_is_unseen(
 ) -> None:
     model = _model(kernel_size=kernel_size, linear_prediction=order)
     times, middle = _reach(model, 128)
-    field = (kernel_size - 1) * (1 + 2 + 1 + 2) + 1 + order
+    field = (kernel_size - 1) * (1 + 2 + 1 + 2) + 1
+    if order:  # a sample's prediction looks back, and the level of what remains further
+        field += order + 8 * order - 1
     assert model.config.receptive_field == field == model.weights().receptive_field
     assert times == list(range(int(middle) + 1, int(middle) + 1 + field))
 
@@ -132,7 +135,8 @@ def test_gradients_reach_every_weight_and_bits_are_sane(output: str, order: int)
     torch.testing.assert_close(logs["bits_per_sample"] * math.log(2), loss.detach())
     # Held-out bits leave out what has no past yet.
     with torch.no_grad():
-        nats = -model.eval().log_prob(batch.audio, batch.mel, batch.speaker)[:, 13 + order :]
+        nats = -model.eval().log_prob(batch.audio, batch.mel, batch.speaker)
+        nats = nats[:, min(model.config.receptive_field, 48) :]
     bits = model.validate(batch)["bits_per_sample"]
     torch.testing.assert_close(bits * math.log(2), nats.mean())
 
@@ -206,6 +210,28 @@ def test_an_untrained_network_is_nearly_the_linear_predictors_density(output: st
     noise = math.log2(0.01 * 32768 * math.sqrt(2 * math.pi * math.e))
     assert abs(bits - noise) < 0.3
     assert without > bits + 1
+
+
+@pytest.mark.parametrize("output", OUTPUTS[1:])
+def test_how_loud_the_past_was_does_not_make_the_future_loud(output: str) -> None:
+    """What is said of the remainder is the same after a past of any level, so what has become too
+    loud by chance cannot stay so."""
+    model = _model(output=output, linear_prediction=2).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    audio, mel = _audio(1, 24).double(), _mel(1, 24).double()
+    said = []
+    for factor in (1.0, 30.0):
+        with torch.no_grad():
+            outputs = model.predict(audio * factor, mel)[:, model.config.receptive_field :]
+            predicted, _ = model._predicted(audio * factor, mel)
+        components = 1 if output == "gaussian" else 3
+        locs = slice(-2 * components, -components)
+        outputs[..., locs] -= predicted[:, model.config.receptive_field :, None]
+        said.append(outputs)
+    assert said[0].std() > 0.1
+    torch.testing.assert_close(said[1], said[0], atol=1e-9, rtol=1e-9)
 
 
 def test_the_window_shown_is_whole() -> None:
