@@ -9,13 +9,24 @@ import numpy as np
 import pytest
 import torch
 
+from glottis.audio.linear_prediction import LinearPrediction
+from glottis.audio.mel import MelConfig
 from glottis.errors import InputError
 from glottis.kernels import wavenet
 from glottis.kernels.wavenet import OUTPUTS, Sampler, Weights
 from glottis.likelihood.mixtures import DiscretizedLogisticMixture, GaussianMixture, MuLaw
 
+MEL = MelConfig(fft_size=48, hop=12, mels=4)
+# Distributions, and the order of the linear prediction that they stand around.
+KINDS = [
+    *((output, 0) for output in OUTPUTS),
+    *((output, order) for output, order in zip(OUTPUTS[1:], (5, 1, 20), strict=True)),
+]
 
-def _weights(output: str = "logistic_mixture", taps: int = 3, bits: int = 16) -> Weights:
+
+def _weights(
+    output: str = "logistic_mixture", taps: int = 3, bits: int = 16, order: int = 0
+) -> Weights:
     random = np.random.default_rng(0)
 
     def some(*shape: int) -> np.ndarray:
@@ -49,6 +60,7 @@ def _weights(output: str = "logistic_mixture", taps: int = 3, bits: int = 16) ->
         bits=8 if output == "mulaw" else bits,
         minimum_log_scale=-14.0,
         start=128.0 if output == "mulaw" else 0.0,
+        prediction=LinearPrediction(MEL, order, bits) if order else None,
     )
 
 
@@ -73,10 +85,10 @@ def _run(
     return np.concatenate(samples, 1), np.concatenate(parameters, 1)
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize(("output", "order"), KINDS)
 @pytest.mark.parametrize("taps", [1, 3])
-def test_every_form_agrees_with_the_reference(output: str, taps: int) -> None:
-    weights, mels = _weights(output, taps), _mels(11, 1, 4)
+def test_every_form_agrees_with_the_reference(output: str, order: int, taps: int) -> None:
+    weights, mels = _weights(output, taps, order=order), _mels(11, 1, 4)
     samples, expected = _run(Sampler(weights, kind="reference"), mels)
     assert samples.shape == (3, 132)
     for precision, tolerance in (("float32", 5e-6), ("bfloat16", 0.05), ("int8", 0.1)):
@@ -88,25 +100,26 @@ def test_every_form_agrees_with_the_reference(output: str, taps: int) -> None:
             assert error.mean() > 1e-5, "the weights were not made smaller"
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_two_threads_give_the_same_bits_as_one(output: str) -> None:
-    weights, mels = _weights(output), _mels(5, 3)
+@pytest.mark.parametrize(("output", "order"), KINDS)
+def test_two_threads_give_the_same_bits_as_one(output: str, order: int) -> None:
+    weights, mels = _weights(output, order=order), _mels(5, 3)
     one, parameters = _run(Sampler(weights, threads=1), mels)
     two, shared = _run(Sampler(weights, threads=2), mels)
     assert np.array_equal(one, two)
     assert np.array_equal(parameters, shared)
 
 
+@pytest.mark.parametrize("order", [0, 5])
 @pytest.mark.parametrize("kind", ["numba", "reference"])
-def test_frames_that_arrive_in_pieces_change_nothing(kind: str) -> None:
+def test_frames_that_arrive_in_pieces_change_nothing(kind: str, order: int) -> None:
     """Several chunks of conditioning, and utterances that end within the first frames."""
     for frames, pieces in ((41, (1, 0, 9, 3, 20, 8)), (5, (2, 3)), (3, (3, 0))):
         mels = _mels(frames, frames)
-        whole = Sampler(_weights(), kind=kind)
+        whole = Sampler(_weights(order=order), kind=kind)
         whole.start(mels, 3)
         expected, _ = whole.advance(whole.remaining)
         assert expected.shape == (2, frames * 12)
-        sampler, found, first = Sampler(_weights(), kind=kind), [], 0
+        sampler, found, first = Sampler(_weights(order=order), kind=kind), [], 0
         for number, count in enumerate(pieces):
             given = [mel[:, first : first + count] for mel in mels]
             more = number + 1 < len(pieces)
@@ -148,9 +161,10 @@ def test_segments_are_faded_with_equal_power_in_quiet_frames() -> None:
         wavenet.in_segments(Sampler(_weights("mulaw")), mel)
 
 
-def test_a_segment_is_what_the_network_says_of_it_alone() -> None:
+@pytest.mark.parametrize("order", [0, 5])
+def test_a_segment_is_what_the_network_says_of_it_alone(order: int) -> None:
     """Away from the cross-fades, whatever the cuts, up to the rounding of another batch."""
-    weights, mel = _weights(), _mels(140)[0]
+    weights, mel = _weights(order=order), _mels(140)[0]
     sampler = Sampler(weights)
     made = wavenet.in_segments(sampler, mel, segments=2, seed=9)
     cut = wavenet.quiet_places(mel, 2, 4)[0]
@@ -159,20 +173,26 @@ def test_a_segment_is_what_the_network_says_of_it_alone() -> None:
     np.testing.assert_allclose(made[: (cut - 10) * 12], first[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["numba", "reference"])
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_draws_follow_the_distribution(output: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("output", "order", "kind"),
+    [(*each, "numba") for each in KINDS] + [(output, 0, "reference") for output in OUTPUTS],
+)
+def test_draws_follow_the_distribution(output: str, order: int, kind: str) -> None:
     """Chi-squared over 20 cells of equal probability, many items that share one first step.
 
     With the level 1e-6 a right sampler fails once in a million, and one whose scale is off by a
     tenth always.
     """
-    weights, items = _weights(output, bits=10), 6000
+    weights, items = _weights(output, bits=10, order=order), 6000
     # Every item hears the same and differs in its seed alone.
     sampler = Sampler(weights, kind=kind)
     draws = []
     for first in range(0, items, 500):
-        sampler.start(_mels(1) * 500, [10_000 + first + i for i in range(500)])
+        # So quiet that a linear prediction's gain lies well within the range.
+        sampler.start(
+            [mel - 6 * (order > 0) for mel in _mels(1)] * 500,
+            [10_000 + first + i for i in range(500)],
+        )
         samples, parameters = sampler.advance(1, parameters=True)
         draws.append(samples[:, 0])
     given = torch.from_numpy(parameters[0, 0]).double()
@@ -263,5 +283,7 @@ def test_bad_input_is_named() -> None:
         sampler.start(mels, [1, 2])
     with pytest.raises(InputError, match="'hidden'"):
         replace(weights, hidden=weights.hidden * np.nan)
+    with pytest.raises(ValueError, match="linear prediction is of amplitudes"):
+        replace(_weights(order=5), prediction=LinearPrediction(MelConfig(), 5))
     with pytest.raises(ValueError, match="gate_bias"):
         replace(weights, gate_bias=weights.gate_bias[:2])

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif(
 
 PROGRAM = """
 import numpy as np
-from glottis.kernels.wavenet import OUTPUTS, Sampler
-from test_wavenet_sampling import _mels, _run, _weights
+from glottis.kernels.wavenet import Sampler
+from test_wavenet_sampling import KINDS, _mels, _run, _weights
 
 mels = _mels(1)
-for number, output in enumerate(OUTPUTS):
-    weights = _weights(output, taps=1 + number % 3)
+for number, (output, order) in enumerate(KINDS):
+    weights = _weights(output, taps=1 + number % 3, order=order)
     samples, expected = _run(Sampler(weights, kind="reference"), mels)
     form = Sampler(weights, kind="triton")
     _, found = _run(form, mels, samples)

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from glottis.audio.mel import MelConfig
+from glottis.audio.linear_prediction import LinearPrediction
+from glottis.audio.mel import MelConfig, log_mel
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
 from glottis.kernels.wavenet import OUTPUTS
@@ -26,6 +27,11 @@ SMALL = {
     "context": 1,
     "mel": MEL,
 }
+# Distributions, and the order of the linear prediction that they stand around.
+KINDS = [
+    *((output, 0) for output in OUTPUTS),
+    *((output, order) for output, order in zip(OUTPUTS[1:], (6, 1, 9), strict=True)),
+]
 
 
 def _model(**changes: object) -> WaveNet:
@@ -49,7 +55,8 @@ def _mel(batch: int = 2, frames: int = 12) -> torch.Tensor:
 def _reach(model: WaveNet, samples: int) -> tuple[list[int], torch.Tensor]:
     """Times whose parameters change with the sample in the middle, and that time."""
     model = model.double()
-    audio = torch.zeros(1, samples, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(4)
+    audio = torch.randn(1, samples, dtype=torch.float64, generator=generator) * 0.1
     mel = torch.zeros(1, MEL.mels, samples // MEL.hop, dtype=torch.float64)
     other = audio.clone()
     middle = samples // 4
@@ -59,17 +66,22 @@ def _reach(model: WaveNet, samples: int) -> tuple[list[int], torch.Tensor]:
     return torch.nonzero(change).flatten().tolist(), torch.tensor(middle)
 
 
-@pytest.mark.parametrize("kernel_size", [2, 3])
-def test_receptive_field_is_the_formulas_and_the_future_is_unseen(kernel_size: int) -> None:
-    model = _model(kernel_size=kernel_size)
+@pytest.mark.parametrize(("kernel_size", "order"), [(2, 0), (3, 0), (2, 5)])
+def test_receptive_field_is_the_formulas_and_the_future_is_unseen(
+    kernel_size: int, order: int
+) -> None:
+    model = _model(kernel_size=kernel_size, linear_prediction=order)
     times, middle = _reach(model, 128)
     field = (kernel_size - 1) * (1 + 2 + 1 + 2) + 1
+    if order:  # a sample's prediction looks back, and the level of what remains further
+        field += order + 8 * order - 1
     assert model.config.receptive_field == field == model.weights().receptive_field
     assert times == list(range(int(middle) + 1, int(middle) + 1 + field))
 
 
-def test_later_samples_never_change_earlier_ones() -> None:
-    model, audio, mel = _model(), _audio(1), _mel(1)
+@pytest.mark.parametrize("order", [0, 5])
+def test_later_samples_never_change_earlier_ones(order: int) -> None:
+    model, audio, mel = _model(linear_prediction=order), _audio(1), _mel(1)
     with torch.no_grad():
         whole = model.log_prob(audio, mel)
         for time in (5, 40, 90):
@@ -78,12 +90,12 @@ def test_later_samples_never_change_earlier_ones() -> None:
             assert torch.equal(model.log_prob(changed, mel)[:, : time + 1], whole[:, : time + 1])
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize(("output", "order"), KINDS)
 @pytest.mark.parametrize("kind", ["numba", "reference"])
-def test_the_sampler_says_what_the_parallel_form_says(output: str, kind: str) -> None:
+def test_the_sampler_says_what_the_parallel_form_says(output: str, order: int, kind: str) -> None:
     """Log-probabilities, step by step, after weights were loaded and loaded again."""
-    model = _model(output=output, speakers=2)
-    other = _model(output=output, speakers=2)
+    model = _model(output=output, speakers=2, linear_prediction=order)
+    other = _model(output=output, speakers=2, linear_prediction=order)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -108,9 +120,9 @@ def test_the_sampler_says_what_the_parallel_form_says(output: str, kind: str) ->
         torch.testing.assert_close(stepwise, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_gradients_reach_every_weight_and_bits_are_sane(output: str) -> None:
-    model = _model(output=output, speakers=2).train()
+@pytest.mark.parametrize(("output", "order"), KINDS)
+def test_gradients_reach_every_weight_and_bits_are_sane(output: str, order: int) -> None:
+    model = _model(output=output, speakers=2, linear_prediction=order).train()
     batch = WindowBatch(["a", "b"], _mel(), _audio(), torch.tensor([0, 1]))
     ((name, loss, logs),) = model.steps(batch, 0)
     loss.backward()
@@ -123,14 +135,15 @@ def test_gradients_reach_every_weight_and_bits_are_sane(output: str) -> None:
     torch.testing.assert_close(logs["bits_per_sample"] * math.log(2), loss.detach())
     # Held-out bits leave out what has no past yet.
     with torch.no_grad():
-        nats = -model.eval().log_prob(batch.audio, batch.mel, batch.speaker)[:, 13:]
+        nats = -model.eval().log_prob(batch.audio, batch.mel, batch.speaker)
+        nats = nats[:, min(model.config.receptive_field, 48) :]
     bits = model.validate(batch)["bits_per_sample"]
     torch.testing.assert_close(bits * math.log(2), nats.mean())
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_silence_and_clipping_have_finite_likelihoods(output: str) -> None:
-    model = _model(output=output)
+@pytest.mark.parametrize(("output", "order"), KINDS)
+def test_silence_and_clipping_have_finite_likelihoods(output: str, order: int) -> None:
+    model = _model(output=output, linear_prediction=order)
     clipped = (_audio(1) * 20).clamp(-1, 32767 / 32768)
     for audio in (torch.zeros(1, 96), clipped, torch.full((1, 96), -1.0)):
         for mel in (_mel(1), torch.full((1, 4, 12), math.log(1e-5))):
@@ -148,10 +161,13 @@ def test_samples_of_sixteen_bits_keep_their_identity() -> None:
     assert float((targets - whole / 32768).abs().max()) <= 1 / 32768
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_same_seed_same_audio_alone_or_in_a_batch(output: str) -> None:
-    model = _model(output=output)
+@pytest.mark.parametrize(("output", "order"), KINDS)
+def test_same_seed_same_audio_alone_or_in_a_batch(output: str, order: int) -> None:
+    """And padding, were it NaN, is not looked at."""
+    model = _model(output=output, linear_prediction=order)
     mel, lengths = _mel(3), torch.tensor([12, 5, 9])
+    for each, size in zip(mel, lengths.tolist(), strict=True):
+        each[:, size:] = math.nan
     together = model.synthesize(mel, lengths, seed=7)
     assert torch.equal(together, model.synthesize(mel, lengths, seed=7, threads=2))
     for item, size in enumerate(lengths.tolist()):
@@ -160,6 +176,62 @@ def test_same_seed_same_audio_alone_or_in_a_batch(output: str) -> None:
         assert not together[item, size * 8 :].any()
     assert not torch.equal(together, model.synthesize(mel, lengths, seed=8))
     assert float(together.abs().max()) <= 1
+
+
+def _resonant(samples: int) -> torch.Tensor:
+    """Noise that two poles have coloured, on the grid of 16 bits: ``[1, samples]``."""
+    noise = torch.randn(samples + 2, generator=torch.Generator().manual_seed(3)).double() * 0.01
+    for t in range(2, samples + 2):
+        noise[t] += 1.8 * noise[t - 1] - 0.95 * noise[t - 2]
+    return (noise[None, 2:] * 32768).round().clamp(-32768, 32767).float() / 32768
+
+
+@pytest.mark.parametrize("output", OUTPUTS[1:])
+def test_an_untrained_network_is_nearly_the_linear_predictors_density(output: str) -> None:
+    mel_settings = MelConfig(fft_size=256, hop=64, mels=40, mel_high=11025)
+    settings = {"output": output, "mel": mel_settings, "upsampling": (8, 8)}
+    model = _model(**settings, linear_prediction=16)
+    audio = _resonant(64 * 100)
+    mel = torch.from_numpy(log_mel(audio[0].numpy(), mel_settings))[None]
+    coefficients, gain = LinearPrediction(mel_settings, 16)(mel[0].numpy())
+    past = torch.nn.functional.pad(model.targets(audio)[0].double(), (16, -1)).unfold(0, 16, 1)
+    flipped = torch.from_numpy(coefficients).flip(1).repeat_interleave(64, dim=0)
+    predicted = (past * flipped).sum(1)
+    deviation = torch.from_numpy(gain).repeat_interleave(64)
+    normal = torch.distributions.Normal(predicted, deviation)
+    expected = -normal.log_prob(model.targets(audio)[0].double()).mean() / math.log(2)
+    expected = float(expected) + math.log2(65535 / 2)
+    with torch.no_grad():
+        bits = -float(model.log_prob(audio, mel).mean()) / math.log(2)
+        without = -float(_model(**settings).log_prob(audio, mel).mean()) / math.log(2)
+    # A logistic of the same deviation has heavier tails, and random weights move it a little.
+    assert abs(bits - expected) < 0.1
+    # The noise itself; log-mels smooth its colour, and tell a little of its course.
+    noise = math.log2(0.01 * 32768 * math.sqrt(2 * math.pi * math.e))
+    assert abs(bits - noise) < 0.3
+    assert without > bits + 1
+
+
+@pytest.mark.parametrize("output", OUTPUTS[1:])
+def test_how_loud_the_past_was_does_not_make_the_future_loud(output: str) -> None:
+    """What is said of the remainder is the same after a past of any level, so what has become too
+    loud by chance cannot stay so."""
+    model = _model(output=output, linear_prediction=2).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    audio, mel = _audio(1, 24).double(), _mel(1, 24).double()
+    said = []
+    for factor in (1.0, 30.0):
+        with torch.no_grad():
+            outputs = model.predict(audio * factor, mel)[:, model.config.receptive_field :]
+            predicted, _ = model._predicted(audio * factor, mel)
+        components = 1 if output == "gaussian" else 3
+        locs = slice(-2 * components, -components)
+        outputs[..., locs] -= predicted[:, model.config.receptive_field :, None]
+        said.append(outputs)
+    assert said[0].std() > 0.1
+    torch.testing.assert_close(said[1], said[0], atol=1e-9, rtol=1e-9)
 
 
 def test_the_window_shown_is_whole() -> None:
@@ -192,5 +264,9 @@ def test_bad_input_is_named() -> None:
         Config(**{**SMALL, "upsampling": (2, 2)})  # type: ignore[arg-type]
     with pytest.raises(InputError, match="4 layers.*3 stacks"):
         Config(**{**SMALL, "stacks": 3})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="mulaw gives classes"):
+        _model(output="mulaw", linear_prediction=8)
+    with pytest.raises(InputError, match="takes 0"):
+        _model(linear_prediction=33)
     with pytest.raises(ValueError, match="2 speakers"):
         _model(speakers=2).log_prob(_audio(1), mel)

@@ -18,11 +18,14 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.audio.linear_prediction import LinearPrediction
 from glottis.errors import InputError
 from glottis.kernels.choice import choose
 
 Array = NDArray[np.float32]
 Double = NDArray[np.float64]
+Predictors = tuple[Double, Double]
+"""Of each frame coefficients ``[batch, frames, order]`` and gains ``[batch, frames]``."""
 Output = Literal["mulaw", "gaussian", "gaussian_mixture", "logistic_mixture"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -55,6 +58,11 @@ class Weights:
     Each layer's sum is multiplied by ``residual_scale``, the sum of skips by ``skip_scale``.
     Outputs are ``logits, loc, log_scale`` (``loc, log_scale`` for one Gaussian) or class logits.
     ``start`` is what stands before the first sample: an amplitude, or a class.
+
+    With a linear ``prediction`` the network does not hear the last sample but what it had in excess
+    of its prediction, divided by the root of the mean square of the last ``prediction.memory``
+    excesses in units of their gains, its own among them and 1 before the first sample. ``loc`` and
+    ``exp(log_scale)`` are in units of the gain, ``loc`` from the prediction on.
     """
 
     first: Array
@@ -79,6 +87,7 @@ class Weights:
     bits: int
     minimum_log_scale: float
     start: float
+    prediction: LinearPrediction | None = None
 
     def __post_init__(self) -> None:
         layers, gates, residual, _ = self.gate.shape
@@ -102,6 +111,13 @@ class Weights:
                 raise ValueError(f"{name} must be {shape}, not {getattr(self, name).shape}")
         if len(self.dilations) != layers:
             raise ValueError(f"{layers} layers need as many dilations, not {self.dilations}")
+        if self.prediction is not None:
+            made = self.prediction.mel
+            if self.output == "mulaw" or (made.hop, made.mels) != (self.hop, self.context.shape[1]):
+                raise ValueError(
+                    f"linear prediction is of amplitudes from {self.context.shape[1]} log-mels "
+                    f"every {self.hop} samples, not of {self.output} from {made}"
+                )
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
@@ -115,7 +131,10 @@ class Weights:
     @property
     def receptive_field(self) -> int:
         """Past samples that one sample's distribution depends on."""
-        return (self.gate.shape[3] - 1) * sum(self.dilations) + 1
+        field = (self.gate.shape[3] - 1) * sum(self.dilations) + 1
+        if self.prediction is None:
+            return field
+        return field + self.prediction.order + self.prediction.memory - 1
 
 
 class Form(Protocol):
@@ -124,11 +143,12 @@ class Form(Protocol):
     def start(self, batch: int, bias: Array) -> None:
         """Forget all samples; take gate biases ``[batch, L, G]``."""
 
-    def hear(self, first: int, features: Double, shares: Double) -> None:
+    def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         """Take the conditioning of the frames from ``first`` on, in place of what was there.
 
         ``features`` ``[batch, C, frames + window - 1]`` mixed log-mels, half a window more on
-        either side; ``shares`` ``[batch, frames, hop, window]``.
+        either side; ``shares`` ``[batch, frames, hop, window]``; ``predictors`` of the frames,
+        of order 0 when the weights have none.
         """
 
     def advance(
@@ -334,6 +354,12 @@ class Sampler:
         side, mixing = reach([len(each) // 2 for each in taps]), context.shape[2] // 2
         features = np.zeros((len(self._mels), context.shape[0], last - first + 2 * side))
         shares = np.zeros((len(self._mels), last - first, hop, 2 * side + 1))
+        prediction = self.weights.prediction
+        order = 0 if prediction is None else prediction.order
+        predictors = (
+            np.zeros((len(self._mels), last - first, order)),
+            np.ones((len(self._mels), last - first)),
+        )
         for item, mel in enumerate(self._mels):
             frames = mel.shape[1]
             # Beyond its end an item hears nothing of its log-mels.
@@ -346,7 +372,11 @@ class Sampler:
             # While more may come, no frame that is drawn is near the end.
             table, case = cases_of(taps, frames)
             shares[item, : max(0, frames - first)] = table[case[first:last]]
-        self._form.hear(first, features, shares)
+            if prediction is not None and first < frames:
+                found = prediction(mel[:, first:last])
+                for held, part in zip(predictors, found, strict=True):
+                    held[item, : len(part)] = part
+        self._form.hear(first, features, shares, predictors)
         self._heard = last
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glottis.kernels.vector_math import compiled, single
-from glottis.kernels.wavenet import OUTPUTS, Array, Double, Precision, Weights
+from glottis.kernels.wavenet import OUTPUTS, Array, Double, Precision, Predictors, Weights
 from glottis.kernels.wavenet_layout import (
-    LANES,
     TILE,
     Matrices,
     aligned,
@@ -40,181 +38,12 @@ from glottis.kernels.wavenet_layout import (
     block_length,
     padded_size,
 )
+from glottis.kernels.wavenet_products import multiply
 
-# Columns that share one reading of the weights, and registers of outputs that they take at once:
-# eight sums of AVX2, or sixteen of AVX-512, stay in registers and hide each other's latency.
-COLUMNS = 4
-SHARED = LANES // 4
 # Parts of the channels.
 PARTS = 2
-
-# The product of a tile of weights and a few columns, in registers ------------------------------
-
-
-def _lanes(kind: ir.Type) -> ir.VectorType:
-    return ir.VectorType(kind, LANES)
-
-
-def _address(builder: Any, array: Any, at: Any, kind: ir.Type) -> Any:
-    return builder.bitcast(builder.gep(array, [at]), kind.as_pointer())
-
-
-def _weights_of_tile(builder: Any, weights: Any, at: Any, element: Any, vectors: int) -> list[Any]:
-    """The weights of one input as so many float vectors."""
-    real, word, found = _lanes(ir.FloatType()), _lanes(ir.IntType(32)), []
-    if element == types.float32:
-        for i in range(vectors):
-            place = builder.add(at, ir.Constant(at.type, i * LANES))
-            found.append(builder.load(_address(builder, weights, place, real), align=4))
-    elif element == types.uint32:
-        sixteen = ir.Constant(word, [16] * LANES)
-        for i in range(vectors // 2):
-            place = builder.add(at, ir.Constant(at.type, i * LANES))
-            pair = builder.load(_address(builder, weights, place, word), align=4)
-            found.append(builder.bitcast(pair, real))
-            found.append(builder.bitcast(builder.shl(pair, sixteen), real))
-    else:
-        for i in range(vectors):
-            place = builder.add(at, ir.Constant(at.type, i * LANES))
-            small = _address(builder, weights, place, _lanes(ir.IntType(8)))
-            wide = builder.sext(builder.load(small, align=1), word)
-            found.append(builder.sitofp(wide, real))
-    return found
-
-
-def _tile_product(columns: int, parts: int) -> Callable[..., Any]:
-    """An intrinsic that adds ``weights @ x`` to ``out`` for some columns and the outputs of so many
-    registers, a tile or the part of one that begins at ``at``."""
-
-    @intrinsic
-    def product(typing, weights, at, scales, scale_at, inputs, x, x_at, x_step, out, out_at, step):  # type: ignore[no-untyped-def]
-        signature = types.void(
-            weights, at, scales, scale_at, inputs, x, x_at, x_step, out, out_at, step
-        )
-        element = weights.dtype
-        width = TILE // 2 if element == types.uint32 else TILE
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            def data(i: int) -> Any:
-                struct = cgutils.create_struct_proxy(signature.args[i])
-                return struct(context, builder, arguments[i]).data
-
-            matrix, scaling, vectors, results = data(0), data(2), data(5), data(8)
-            start, scale_start, count, x_start, x_row, out_start, out_row = (
-                arguments[i] for i in (1, 3, 4, 6, 7, 9, 10)
-            )
-            real, whole = _lanes(ir.FloatType()), start.type
-            zero = ir.Constant(real, [0.0] * LANES)
-            sums = [
-                [cgutils.alloca_once(builder, real) for _ in range(parts)] for _ in range(columns)
-            ]
-
-            def place(column: int, part: int) -> Any:
-                row = builder.mul(out_row, ir.Constant(whole, column))
-                at = builder.add(out_start, row)
-                at = builder.add(at, ir.Constant(whole, part * LANES))
-                return _address(builder, results, at, real)
-
-            for column in range(columns):
-                for part in range(parts):
-                    begin = zero
-                    if element != types.int8:
-                        begin = builder.load(place(column, part), align=4)
-                    builder.store(begin, sums[column][part])
-            with cgutils.for_range(builder, count, intp=whole) as loop:
-                at = builder.add(start, builder.mul(loop.index, ir.Constant(whole, width)))
-                tile = _weights_of_tile(builder, matrix, at, element, parts)
-                for column in range(columns):
-                    row = builder.mul(x_row, ir.Constant(whole, column))
-                    where = builder.add(builder.add(x_start, row), loop.index)
-                    value = builder.load(builder.gep(vectors, [where]), align=4)
-                    unknown = ir.Constant(real, ir.Undefined)
-                    spread = builder.insert_element(unknown, value, ir.Constant(ir.IntType(32), 0))
-                    first = ir.Constant(_lanes(ir.IntType(32)), [0] * LANES)
-                    spread = builder.shuffle_vector(spread, unknown, first)
-                    for part in range(parts):
-                        total = sums[column][part]
-                        term = builder.fmul(tile[part], spread, flags=("contract",))
-                        term = builder.fadd(builder.load(total), term, flags=("contract",))
-                        builder.store(term, total)
-            for column in range(columns):
-                for part in range(parts):
-                    result = builder.load(sums[column][part])
-                    if element == types.int8:
-                        at = builder.add(scale_start, ir.Constant(whole, part * LANES))
-                        scale = builder.load(_address(builder, scaling, at, real), align=4)
-                        before = builder.load(place(column, part), align=4)
-                        result = builder.fadd(before, builder.fmul(result, scale))
-                    builder.store(result, place(column, part), align=4)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return product
-
-
-_whole_tile = _tile_product(1, TILE // LANES)
-_one_column = _tile_product(1, SHARED)
-_two_columns = _tile_product(2, SHARED)
-_some_columns = _tile_product(COLUMNS, SHARED)
-
-
-@compiled
-def _multiply(  # type: ignore[no-untyped-def]
-    matrices,
-    at,
-    width,
-    scales,
-    scale_at,
-    tiles,
-    inputs,
-    x,
-    x_at,
-    x_step,
-    columns,
-    out,
-    out_at,
-    step,
-):
-    """``out[column, output] += sum over inputs of weights * x[column, input]``, all flat arrays.
-
-    The weights lie as ``[tile, input, width]`` from ``at`` on; columns are ``x_step`` and ``step``
-    apart.
-    """
-    for tile in range(tiles):
-        place, scale, result = (
-            at + tile * inputs * width,
-            scale_at + tile * TILE,
-            out_at + tile * TILE,
-        )
-        if columns == 1:
-            _whole_tile(
-                matrices, place, scales, scale, inputs, x, x_at, x_step, out, result, step
-            )  # fmt: skip
-            continue
-        # A part of the tile stays in the nearest cache while all columns pass over it.
-        for part in range(TILE // LANES // SHARED):
-            shift = part * SHARED * LANES
-            near, own, to = place + shift * width // TILE, scale + shift, result + shift
-            column = 0
-            while column + COLUMNS <= columns:
-                _some_columns(
-                    matrices, near, scales, own, inputs,
-                    x, x_at + column * x_step, x_step, out, to + column * step, step,
-                )  # fmt: skip
-                column += COLUMNS
-            if column + 2 <= columns:
-                _two_columns(
-                    matrices, near, scales, own, inputs,
-                    x, x_at + column * x_step, x_step, out, to + column * step, step,
-                )  # fmt: skip
-                column += 2
-            if column < columns:
-                _one_column(
-                    matrices, near, scales, own, inputs,
-                    x, x_at + column * x_step, x_step, out, to + column * step, step,
-                )  # fmt: skip
-
+# Of a mean of squares that is divided by; one of excesses is far above it.
+LEAST = 1e-12
 
 # Elementary pieces ------------------------------------------------------------------------------
 
@@ -297,6 +126,43 @@ def _draw(outputs, at, count, kind, bits, floor, uniforms):  # type: ignore[no-u
 
 
 @compiled
+def _predicted(recent, at, coefficients):  # type: ignore[no-untyped-def]
+    """The linear prediction; ``recent`` is a ring whose oldest sample lies at ``at``."""
+    order, total = len(recent), 0.0
+    for k in range(at):
+        total += coefficients[k] * recent[at - 1 - k]
+    for k in range(at, order):
+        total += coefficients[k] * recent[order + at - 1 - k]
+    return total
+
+
+@compiled
+def _at_level(excess, squares, now):  # type: ignore[no-untyped-def]
+    """``excess`` over the root of the mean of the ring's squares, its own in place of the oldest.
+
+    The ring's sum lies behind it."""
+    memory = len(squares) - 1
+    place = now % memory
+    squares[memory] += excess * excess - squares[place]
+    squares[place] = excess * excess
+    if place == 0:  # rounding must not add up
+        squares[memory] = 0.0
+        for i in range(memory):
+            squares[memory] += squares[i]
+    return single(excess / np.sqrt(max(squares[memory] / memory, LEAST)))
+
+
+@compiled
+def _around(outputs, at, count, predicted, gain):  # type: ignore[no-untyped-def]
+    """Turn outputs in units of the gain into amplitudes around the prediction, in place."""
+    components = max(1, count // 3)
+    first = at + count - 2 * components
+    for i in range(first, first + components):
+        outputs[i] = predicted + gain * outputs[i]
+        outputs[i + components] += np.log(gain)
+
+
+@compiled
 def _interpolate(  # type: ignore[no-untyped-def]
     now, block, hop, window, around, place, frames, tiles, shares, share, rows, at, step, unused
 ):
@@ -313,7 +179,7 @@ def _interpolate(  # type: ignore[no-untyped-def]
         if frame > frames - window:  # a block that reaches beyond the end
             return
         for tile in range(tiles):
-            _multiply(
+            multiply(
                 around, place + (tile * frames + frame) * TILE, TILE, unused, 0, 1, window,
                 shares, share + (frame * hop + phase) * window, window, count,
                 rows, at + done * step + tile * TILE, step,
@@ -380,16 +246,19 @@ def _advance(  # type: ignore[no-untyped-def]
     thread, threads, first, shape, dilations, blocks, rings, matrices, width, scales, places, ends,
     into, into_bias, bias, timing, condition, shares, residual_bias, skip_bias, hidden_bias,
     last_bias, factors, history, history_at, past, past_at, partial, skips, opened, summed, hidden,
-    outputs, kind, bits, heard, teacher, uniforms, samples, given, counter,
+    outputs, kind, bits, coefficients, gains, recent, squares, heard, teacher, uniforms, samples,
+    given, counter,
 ):  # fmt: skip
     """What one thread does for ``len(uniforms[0])`` samples from time ``first`` on.
 
     ``shape`` is (batch, layers, taps, residual channels, hidden channels of a part, their padded
     gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
+    ``coefficients`` ``[batch, frame, order]`` are empty without linear prediction.
     """
     batch, layers, taps, residual, size, gates, wide, skip, half_wide, out, out_wide = shape
     window, hop, frames, origin = timing
     per_item = (frames - window + 1) * hop * window
+    order = coefficients.shape[2]
     low, high = (0, PARTS) if threads == 1 else (thread, thread + 1)
     x = history[thread]
     met = 0
@@ -429,14 +298,14 @@ def _advance(  # type: ignore[no-untyped-def]
                         )  # fmt: skip
                     for tap in range(taps - 1):
                         then = (now - (taps - 1 - tap) * dilation) % ring
-                        _multiply(
+                        multiply(
                             matrices, places[layer, part, tap, 0], width,
                             scales, places[layer, part, tap, 1], gates // TILE, residual,
                             x, history_at[layer] + then * batch * residual, residual,
                             block * batch, rows, start, gates,
                         )  # fmt: skip
                 to = start + within * batch * gates
-                _multiply(
+                multiply(
                     matrices, places[layer, part, taps - 1, 0], width,
                     scales, places[layer, part, taps - 1, 1], gates // TILE, residual,
                     x, row, residual, batch, rows, to, gates,
@@ -446,7 +315,7 @@ def _advance(  # type: ignore[no-untyped-def]
                     _open(rows, to + item * gates, size, z, item * size)
                 sums = partial[layer % 2, part]
                 sums[:] = single(0.0)
-                _multiply(
+                multiply(
                     matrices, places[layer, part, taps, 0], width,
                     scales, places[layer, part, taps, 1], wide // TILE, size,
                     z, 0, size, batch, sums, 0, wide,
@@ -474,7 +343,7 @@ def _advance(  # type: ignore[no-untyped-def]
             for item in range(batch):
                 for i in range(half_wide):
                     hidden[part, item * half_wide + i] = hidden_bias[part, i]
-            _multiply(
+            multiply(
                 matrices, ends[part, 0], width, scales, ends[part, 1], half_wide // TILE, skip,
                 total, 0, skip, batch, hidden[part], 0, half_wide,
             )  # fmt: skip
@@ -489,16 +358,24 @@ def _advance(  # type: ignore[no-untyped-def]
                         )
                 for i in range(out_wide):
                     outputs[item * out_wide + i] = last_bias[i]
-            _multiply(
+            multiply(
                 matrices, ends[PARTS, 0], width, scales, ends[PARTS, 1], out_wide // TILE, skip,
                 total, 0, skip, batch, outputs, 0, out_wide,
             )  # fmt: skip
             for item in range(batch):
+                if order > 0:
+                    frame = (now - origin) // hop
+                    predicted = _predicted(recent[item], now % order, coefficients[item, frame])
+                    _around(outputs, item * out_wide, out, predicted, gains[item, frame])
                 drawn = _draw(
                     outputs, item * out_wide, out, kind, bits, factors[2], uniforms[item, step]
                 )
                 samples[item, step] = drawn
                 heard[item] = drawn if teacher.shape[1] == 0 else teacher[item, step]
+                if order > 0:
+                    recent[item, now % order] = heard[item]
+                    excess = (heard[item] - predicted) / gains[item, frame]
+                    heard[item] = _at_level(excess, squares[item], now)
                 if given.shape[1] > 0:
                     for i in range(out):
                         given[item, step, i] = outputs[item * out_wide + i]
@@ -582,9 +459,14 @@ class Fast:
         self.hidden = aligned_zeros(PARTS, batch * half_wide)
         self.outputs = aligned_zeros(1, batch * out_wide)[0]
         self.heard = np.full(batch, w.start, np.float32)
+        order, memory = (w.prediction.order, w.prediction.memory) if w.prediction else (0, 0)
+        self.recent = np.zeros((batch, order))
+        # A ring of squares, and their sum behind it.
+        self.squares = np.ones((batch, memory + 1))
+        self.squares[:, memory] = memory
         self.now = 0
 
-    def hear(self, first: int, features: Double, shares: Double) -> None:
+    def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         batch, _, frames = features.shape
         layers, tiles = self.shape[0], self.gates // TILE
         flat = features.transpose(0, 2, 1).reshape(batch * frames, -1).astype(np.float32)
@@ -592,6 +474,7 @@ class Fast:
         self.condition = aligned(np.moveaxis(projected, 1, 4).reshape(-1))
         self.shares = shares.astype(np.float32).reshape(-1)
         self.timing = shares.shape[3], self.weights.hop, frames, first * self.weights.hop
+        self.predictors = predictors
 
     def advance(
         self, uniforms: Double, teacher: Array | None, parameters: bool
@@ -612,8 +495,8 @@ class Fast:
                 w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
                 self.factors, self.history, self.history_at, self.past, self.past_at,
                 self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
-                self.kind, w.bits, self.heard, np.ascontiguousarray(teacher, np.float32), uniforms,
-                samples, given, counter,
+                self.kind, w.bits, *self.predictors, self.recent, self.squares, self.heard,
+                np.ascontiguousarray(teacher, np.float32), uniforms, samples, given, counter,
             )  # fmt: skip
 
         others = [threading.Thread(target=work, args=(i,)) for i in range(1, self.threads)]
@@ -658,9 +541,10 @@ class Divided:
         for form, part in zip(self.forms, self.parts, strict=False):
             form.start(len(bias[part]), bias[part])
 
-    def hear(self, first: int, features: Double, shares: Double) -> None:
+    def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         for form, part in zip(self.forms, self.parts, strict=False):
-            form.hear(first, features[part], shares[part])
+            own = predictors[0][part], predictors[1][part]
+            form.hear(first, features[part], shares[part], own)
 
     def advance(
         self, uniforms: Double, teacher: Array | None, parameters: bool

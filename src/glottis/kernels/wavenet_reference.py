@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from glottis.kernels.wavenet import Array, Weights
+from glottis.kernels.wavenet import Array, Predictors, Weights
 
 Double = NDArray[np.float64]
 
@@ -28,14 +28,18 @@ class Reference:
         # The input of each layer at every time so far, [layer][time][batch, R].
         self.past: list[list[Double]] = [[] for _ in w.dilations]
         self.heard = np.full(batch, w.start)
+        # All samples so far, and with linear prediction their excesses over their predictions.
+        self.before: list[Double] = []
+        self.excesses = [np.ones(batch)] * (0 if w.prediction is None else w.prediction.memory)
 
-    def hear(self, first: int, features: Double, shares: Double) -> None:
+    def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         batch, frames, hop, window = shares.shape
         around = np.lib.stride_tricks.sliding_window_view(features, window, axis=2)
         self.first = first * hop
         # Of each sample: [batch, time, C].
         condition = np.einsum("bfsm,bcfm->bfsc", shares, around)
         self.condition = condition.reshape(batch, frames * hop, -1)
+        self.predictors = predictors
 
     def advance(
         self, uniforms: Double, teacher: Array | None, parameters: bool
@@ -44,15 +48,35 @@ class Reference:
         samples = np.zeros((batch, count), np.float32)
         given = np.zeros((batch, count, len(self.weights.last)), np.float32)
         for time in range(count):
+            predicted, gain = self._prediction()
             outputs = self._step()
+            if self.weights.prediction is not None:
+                # The last two parts are locations and scales, in units of the gain until here.
+                parts = outputs.reshape(batch, 2 if self.weights.output == "gaussian" else 3, -1)
+                parts[:, -2] = predicted[:, None] + gain[:, None] * parts[:, -2]
+                parts[:, -1] += np.log(gain)[:, None]
             given[:, time] = outputs
             for item in range(batch):
                 samples[item, time] = draw(self.weights, outputs[item], uniforms[item, time])
             self.heard = (samples if teacher is None else teacher)[:, time].astype(np.float64)
+            self.before.append(self.heard)
+            if self.weights.prediction is not None:
+                self.excesses.append((self.heard - predicted) / gain)
+                recent = np.stack(self.excesses[-self.weights.prediction.memory :])
+                self.heard = recent[-1] / np.sqrt((recent**2).mean(0))
         return samples, given if parameters else None
 
+    def _prediction(self) -> tuple[Double, Double]:
+        """The linear prediction of the next sample and its gain, ``[batch]``."""
+        coefficients, gains = self.predictors
+        now, frame = len(self.before), (len(self.before) - self.first) // self.weights.hop
+        predicted = np.zeros(len(gains))
+        for k in range(min(coefficients.shape[2], now)):
+            predicted += coefficients[:, frame, k] * self.before[now - 1 - k]
+        return predicted, gains[:, frame]
+
     def _step(self) -> Double:
-        """One sample's parameters ``[batch, O]`` from everything that was heard."""
+        """One sample's outputs ``[batch, O]`` from everything that was heard."""
         w, now = self.weights, len(self.past[0])
         if w.output == "mulaw":
             x = w.first.astype(np.float64).T[self.heard.astype(int)] + w.first_bias

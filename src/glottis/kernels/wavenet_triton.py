@@ -17,7 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
-from glottis.kernels.wavenet import OUTPUTS, Array, Double, Weights
+from glottis.kernels.wavenet import OUTPUTS, Array, Double, Predictors, Weights
 
 
 @triton.jit
@@ -71,11 +71,12 @@ def _draw(  # type: ignore[no-untyped-def]
 def _advance(  # type: ignore[no-untyped-def]
     into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight,
     hidden_bias, last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard,
-    history, samples, given, first, origin, count, frames, ring_total, residual_scale, skip_scale,
-    floor, half,
+    history, coefficients, gains, recent, squares, samples, given, first, origin, count, frames,
+    ring_total, residual_scale, skip_scale, floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
-    WINDOW: tl.constexpr, TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
+    WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, MEMORY: tl.constexpr,
+    LEVEL: tl.constexpr, TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
 ):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     r, h, s, o = tl.arange(0, R), tl.arange(0, H), tl.arange(0, S), tl.arange(0, OUT)
@@ -84,6 +85,12 @@ def _advance(  # type: ignore[no-untyped-def]
     shares += item * frames * HOP * WINDOW
     bias += item * LAYERS * 2 * H
     before = tl.load(heard + item)
+    if ORDER > 0:
+        k, m = tl.arange(0, PAST), tl.arange(0, LEVEL)
+        coefficients += item * frames * ORDER
+        gains += item * frames
+        recent += item * ORDER
+        squares += item * MEMORY
     for step in range(0, count):
         now = first + step
         if KIND == 0:
@@ -92,6 +99,12 @@ def _advance(  # type: ignore[no-untyped-def]
             x = tl.load(into + r) * before + tl.load(into_bias + r)
         total = tl.zeros([S], tl.float32)
         frame = (now - origin) // HOP
+        if ORDER > 0:
+            # The ring holds sample t at t modulo the order; terms beyond the order are nothing.
+            terms = tl.load(coefficients + frame * ORDER + k, mask=k < ORDER, other=0.0)
+            then = (now % ORDER + 2 * ORDER - 1 - k) % ORDER
+            predicted = tl.sum(terms * tl.load(recent + then, mask=k < ORDER, other=0.0), axis=0)
+            gain = tl.load(gains + frame)
         share = shares + (now - origin) * WINDOW
         for layer in range(0, LAYERS):
             dilation = tl.load(dilations + layer)
@@ -126,6 +139,12 @@ def _advance(  # type: ignore[no-untyped-def]
         y = tl.maximum(tl.sum(square * y[None, :], axis=1) + tl.load(hidden_bias + s), 0.0)
         wide = tl.load(last + o[:, None] * S + s[None, :])
         outputs = tl.sum(wide * y[None, :], axis=1) + tl.load(last_bias + o)
+        if ORDER > 0:
+            parts: tl.constexpr = 1 if KIND == 1 else COUNT // 3
+            scaled = (predicted + gain * outputs.to(tl.float64)).to(tl.float32)
+            louder = outputs + tl.log(gain).to(tl.float32)
+            is_loc = (o >= COUNT - 2 * parts) & (o < COUNT - parts)
+            outputs = tl.where(is_loc, scaled, tl.where(o >= COUNT - parts, louder, outputs))
         at = item * count + step
         drawn = _draw(
             outputs, tl.load(uniforms + at * 3), tl.load(uniforms + at * 3 + 1),
@@ -135,6 +154,14 @@ def _advance(  # type: ignore[no-untyped-def]
         before = drawn
         if TAUGHT:
             before = tl.load(teacher + at)
+        if ORDER > 0:
+            excess = (before.to(tl.float64) - predicted) / gain
+            tl.debug_barrier()
+            tl.store(recent + now % ORDER, before.to(tl.float64))
+            tl.store(squares + now % MEMORY, excess * excess)
+            tl.debug_barrier()
+            level = tl.sum(tl.load(squares + m, mask=m < MEMORY, other=0.0), axis=0) / MEMORY
+            before = (excess / tl.sqrt(tl.maximum(level, 1e-12))).to(tl.float32)
         if GIVEN:
             tl.store(given + at * COUNT + o, outputs, mask=o < COUNT)
     tl.store(heard + item, before)
@@ -184,9 +211,13 @@ class Persistent:
         self.bias = self.put(halves, batch, layers, 2, H)
         self.history = torch.zeros(batch, self.ring_total, R, device=self.device)
         self.heard = torch.full((batch,), w.start, dtype=torch.float32, device=self.device)
+        self.rings = (w.prediction.order, w.prediction.memory) if w.prediction else (0, 1)
+        ring = torch.zeros(batch, max(1, self.rings[0]), dtype=torch.float64)
+        self.recent = ring.to(self.device)
+        self.squares = torch.ones(batch, self.rings[1], dtype=torch.float64).to(self.device)
         self.now = 0
 
-    def hear(self, first: int, features: Double, shares: Double) -> None:
+    def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         w = self.weights
         batch, _, frames = features.shape
         layers, gates, _ = w.condition.shape
@@ -194,6 +225,7 @@ class Persistent:
         halves = projected.reshape(batch, frames, layers, 2, gates // 2)
         self.condition = self.put(halves, batch, frames, layers, 2, self.sizes[1])
         self.shares = self.put(shares, *shares.shape)
+        self.predictors = [torch.from_numpy(part).to(self.device) for part in predictors]
         self.origin = first * w.hop
 
     def advance(
@@ -208,11 +240,13 @@ class Persistent:
         _advance[(batch,)](
             *self.constants, self.bias, *self.after, self.condition, self.shares,
             torch.from_numpy(uniforms).to(self.device), taught.to(self.device), self.heard,
-            self.history, samples, given, self.now, self.origin, count, self.shares.shape[1],
-            self.ring_total, w.residual_scale, w.skip_scale, w.minimum_log_scale,
-            (2.0**w.bits - 1.0) / 2.0,
+            self.history, *self.predictors, self.recent, self.squares, samples, given, self.now,
+            self.origin, count, self.shares.shape[1], self.ring_total, w.residual_scale,
+            w.skip_scale, w.minimum_log_scale, (2.0**w.bits - 1.0) / 2.0,
             LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=wide, COUNT=outputs,
             KIND=OUTPUTS.index(w.output), HOP=w.hop, WINDOW=self.shares.shape[3],
+            ORDER=self.rings[0], PAST=triton.next_power_of_2(max(1, self.rings[0])),
+            MEMORY=self.rings[1], LEVEL=triton.next_power_of_2(self.rings[1]),
             TAUGHT=teacher is not None, GIVEN=parameters,
         )  # fmt: skip
         self.now += count

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glottis.audio.linear_prediction import LinearPrediction
 from glottis.audio.mel import MelConfig
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
@@ -46,6 +47,10 @@ class Config:
     values of ``bits`` bits). ``layers`` are divided into ``stacks``, and dilations double within
     a stack. ``upsampling`` multiplies to the hop; ``context`` frames on either side are mixed into
     each frame before. ``minimum_log_scale`` is left to the distribution when None.
+    ``linear_prediction`` is the order of a linear predictor that the log-mels of a frame give, of
+    which the network then learns what remains; 0 for none, and not for ``mulaw``.
+    ``residual_scale`` multiplies the input of each layer but the first; below 1 it keeps the sum's
+    variance, and what is heard reaches the last layers weakened so many times.
     """
 
     output: wavenet.Output = "logistic_mixture"
@@ -63,6 +68,8 @@ class Config:
     upsampling: tuple[int, ...] = (4, 4, 4, 4)
     context: int = 2
     minimum_log_scale: float | None = None
+    linear_prediction: int = 0
+    residual_scale: float = math.sqrt(0.5)
     mel: MelConfig = field(default_factory=MelConfig)
 
     def __post_init__(self) -> None:
@@ -81,6 +88,12 @@ class Config:
                 "residual_channels and skip_channels must be multiples of 4 and gate_channels of "
                 f"8, not {self.residual_channels}, {self.skip_channels} and {self.gate_channels}"
             )
+        if self.linear_prediction and self.output == "mulaw":
+            raise InputError(
+                "linear_prediction shifts amplitudes, and mulaw gives classes: choose gaussian, "
+                "gaussian_mixture or logistic_mixture, or leave linear_prediction at 0"
+            )
+        LinearPrediction(self.mel, self.linear_prediction, self.bits)
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -97,7 +110,11 @@ class Config:
     @property
     def receptive_field(self) -> int:
         """Past samples that a sample's distribution depends on."""
-        return (self.kernel_size - 1) * sum(self.dilations) + 1
+        field = (self.kernel_size - 1) * sum(self.dilations) + 1
+        if not self.linear_prediction:
+            return field
+        prediction = LinearPrediction(self.mel, self.linear_prediction, self.bits)
+        return field + prediction.order + prediction.memory - 1
 
 
 class Upsampling(nn.Module):
@@ -146,7 +163,7 @@ class Layer(nn.Module):
     def __init__(self, config: Config, dilation: int) -> None:
         super().__init__()
         half = config.gate_channels // 2
-        self.dilation = dilation
+        self.dilation, self.scale = dilation, config.residual_scale
         self.gate = nn.Conv1d(
             config.residual_channels, config.gate_channels, config.kernel_size, dilation=dilation
         )
@@ -188,7 +205,7 @@ class Layer(nn.Module):
         weight = torch.cat([self.residual.weight, self.skip.weight])[..., 0]
         bias = torch.cat([self.residual.bias, self.skip.bias])  # type: ignore[list-item]
         change, skip = F.linear(z, weight, bias).split([x.shape[2], len(weight) - x.shape[2]], 2)
-        return (x + change) * math.sqrt(0.5), skip
+        return (x + change) * self.scale, skip
 
 
 class WaveNet(nn.Module):
@@ -201,6 +218,9 @@ class WaveNet(nn.Module):
         self.config = config
         self.upsampling = Upsampling(config)
         values = 2**config.bits if config.output == "mulaw" else 1
+        self.prediction: LinearPrediction | None = None
+        if config.linear_prediction:
+            self.prediction = LinearPrediction(config.mel, config.linear_prediction, config.bits)
         self.first = nn.Conv1d(values, config.residual_channels, 1)
         self.layers = nn.ModuleList(Layer(config, dilation) for dilation in config.dilations)
         self.hidden = nn.Conv1d(config.skip_channels, config.skip_channels, 1)
@@ -209,7 +229,12 @@ class WaveNet(nn.Module):
         if config.output != "mulaw":
             # About the spread of a speech sample around its mean; 1 would cost thousands of steps.
             scales = config.outputs - (config.components if config.output != "gaussian" else 1)
-            nn.init.constant_(self.last.bias[scales:], -4.0)  # type: ignore[index]
+            spread = -4.0
+            if config.linear_prediction:
+                # In units of the gain, which is a deviation: a logistic's is pi / sqrt(3) scales.
+                logistic = config.output == "logistic_mixture"
+                spread = math.log(math.sqrt(3) / math.pi) if logistic else 0.0
+            nn.init.constant_(self.last.bias[scales:], spread)  # type: ignore[index]
 
     def forward(self, mel: Tensor, speaker: Tensor | None = None) -> Tensor:
         """Draw audio, one sample after another, from seed 0; see :meth:`synthesize`."""
@@ -263,7 +288,11 @@ class WaveNet(nn.Module):
                 f"{self.config.mel.hop} samples: these log-mels have another hop"
             )
         mixed, shares = self.upsampling(mel)
-        if self.config.output == "mulaw":
+        if self.prediction is not None:
+            predicted, gain = self._predicted(audio, mel)
+            past = F.pad(self._heard((audio - predicted) / gain), (1, -1)).to(mel.dtype)
+            x = F.linear(past[..., None], self.first.weight[..., 0], self.first.bias)
+        elif self.config.output == "mulaw":
             classes = mu_law_encode(audio, self.config.bits)
             heard = F.pad(classes, (1, -1), value=int(self._start()))
             x = F.embedding(heard, self.first.weight[..., 0].T) + self.first.bias  # type: ignore[operator]
@@ -279,7 +308,38 @@ class WaveNet(nn.Module):
         y = torch.relu(total * math.sqrt(1 / len(self.layers)))
         y = torch.relu(F.linear(y, self.hidden.weight[..., 0], self.hidden.bias))
         outputs = F.linear(y, self.last.weight[..., 0], self.last.bias)
-        return outputs if outputs.dtype == torch.float64 else outputs.float()
+        outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
+        return outputs if self.prediction is None else self._around(outputs, predicted, gain)
+
+    @torch.no_grad()
+    def _predicted(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Each sample's linear prediction and its gain, float64 ``[batch, time]``."""
+        assert self.prediction is not None
+        order, hop = self.prediction.order, self.config.mel.hop
+        found = self.prediction(mel.float().cpu().numpy())
+        coefficients, gain = (torch.from_numpy(part).to(mel.device) for part in found)
+        past = F.pad(audio.double(), (order, -1)).unfold(1, order, 1)
+        past = past.reshape(len(audio) * mel.shape[2], hop, order)
+        predicted = past @ coefficients.flip(2).reshape(-1, order, 1)
+        return predicted.view(audio.shape), gain.repeat_interleave(hop, dim=1)
+
+    def _heard(self, excess: Tensor) -> Tensor:
+        """What samples have in excess of their predictions, ``[batch, time]`` in gains, at a level
+        of about 1; see :class:`glottis.kernels.wavenet.Weights`."""
+        assert self.prediction is not None
+        memory = self.prediction.memory
+        squares = F.pad(excess.square(), (memory - 1, 0), value=1.0)
+        level = F.avg_pool1d(squares[:, None], memory, stride=1)[:, 0]
+        return excess * level.clamp_min(1e-12).rsqrt()
+
+    def _around(self, outputs: Tensor, predicted: Tensor, gain: Tensor) -> Tensor:
+        """The network's outputs, which say what remains in units of the gain, as amplitudes."""
+        components = 1 if self.config.output == "gaussian" else self.config.components
+        loc, log_scale = outputs[..., -2 * components :].split(components, dim=-1)
+        loc = predicted[..., None] + gain[..., None] * loc
+        log_scale = gain[..., None].log() + log_scale
+        parts = [outputs[..., : -2 * components], loc.to(outputs), log_scale.to(outputs)]
+        return torch.cat(parts, dim=-1)
 
     def distribution(self, outputs: Tensor) -> MuLaw | GaussianMixture | DiscretizedLogisticMixture:
         """Parameters ``[..., outputs]`` as the distribution that ``config.output`` names."""
@@ -358,13 +418,14 @@ class WaveNet(nn.Module):
             context=array(self.upsampling.context.weight),
             upsampling=tuple(array(taps) for taps in self.upsampling.stages),
             dilations=config.dilations,
-            residual_scale=math.sqrt(0.5),
+            residual_scale=config.residual_scale,
             skip_scale=math.sqrt(1 / config.layers),
             output=config.output,
             bits=config.bits,
             # The distributions' own floor: a twentieth of half a bin.
             minimum_log_scale=-math.log(2**config.bits - 1) - 3.0 if floor is None else floor,
             start=self._start(),
+            prediction=self.prediction,
         )
 
     @torch.no_grad()

@@ -13,13 +13,15 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.audio.linear_prediction import LinearPrediction
+from glottis.audio.mel import MelConfig
 from glottis.errors import InputError
 from glottis.kernels import wavenet
 from glottis.voice.attention import Failure, durations_of, find_failures
@@ -106,11 +108,13 @@ def pack(step: bytes, refine: bytes, weights: wavenet.Weights, speakers: Array |
 def numbers(weights: wavenet.Weights) -> dict[str, Any]:
     """What ``glottis.steps.wavenet`` holds: all that is no array."""
     names = [field.name for field in fields(weights)]
-    return {
+    found = {
         name: getattr(weights, name)
         for name in names
         if name != "upsampling" and not isinstance(getattr(weights, name), np.ndarray)
     }
+    found["prediction"] = None if weights.prediction is None else asdict(weights.prediction)
+    return found
 
 
 def _arrays(weights: wavenet.Weights) -> dict[str, Array]:
@@ -338,6 +342,9 @@ def _weights(arrays: Mapping[str, Any], values: Mapping[str, Any]) -> wavenet.We
     taps = [name for name in found if name.startswith("upsampling.")]
     upsampling = tuple(found.pop(f"upsampling.{i}") for i in range(len(taps)))
     given: dict[str, Any] = {**found, **values, "upsampling": upsampling}
+    if given.get("prediction") is not None:
+        told = dict(given["prediction"])
+        given["prediction"] = LinearPrediction(**{**told, "mel": MelConfig(**told["mel"])})
     return wavenet.Weights(**{**given, "dilations": tuple(values["dilations"])})
 
 
