@@ -77,6 +77,7 @@ MORE = {
     "deterministic": {"durations": "deterministic", "align_on": "mel"},
     "pitch": PITCH,
     "mel_latents": MEL_LATENTS,
+    "centred": {**MEL_LATENTS, "centred_flow": True},
     "taken": {"encoder_channels": 12, "encoder_prenet": True, "unit_speakers": True},
 }
 ALL = pytest.mark.parametrize("changes", list(MORE.values()), ids=list(MORE))
@@ -160,7 +161,7 @@ def test_an_utterance_does_not_depend_on_its_batch(changes: dict) -> None:
                 found.prior.mean[i, :, :tokens], one.prior.mean[0], atol=1e-4, rtol=1e-4
             )
             pitch = alone.pitch[:, :frames]
-            condition = model._condition(model._speaker(alone.speaker), pitch)
+            condition = model._flow_told(model._speaker(alone.speaker), model._bells(pitch))
             mask = torch.ones(1, 1, frames, dtype=torch.bool)
             latent = found.latent[i : i + 1, :, :frames]
             flowed, _ = model.flow.call_and_ladj(latent, mask, condition)
@@ -208,11 +209,13 @@ def test_each_loss_reaches_its_own_parameters_only(changes: dict) -> None:
                         assert parameter.grad is not None, name
 
 
-@pytest.mark.parametrize("changes", [{"flow_transformer_layers": 1}, PITCH])
+@pytest.mark.parametrize(
+    "changes", [{"flow_transformer_layers": 1}, PITCH, {**MEL_LATENTS, "centred_flow": True}]
+)
 def test_the_flow_inverts_and_keeps_volumes(changes: dict) -> None:
     model = _model(**changes).double()
     pitch = torch.tensor([[0.0, 110.0, 120.0, 0.0, 240.0]], dtype=torch.float64)
-    speaker = model._condition(model._speaker(torch.tensor([1])), pitch)
+    speaker = model._flow_told(model._speaker(torch.tensor([1])), model._bells(pitch))
     mask = torch.ones(1, 1, 5, dtype=torch.bool)
     z = torch.randn(1, 8, 5, dtype=torch.float64)
 
@@ -695,6 +698,8 @@ def test_what_does_not_fit_is_refused() -> None:
         Config(segment_frames=64)
     with pytest.raises(InputError, match=r"regression_layers.*align_on"):
         Config(regression_layers=2)
+    with pytest.raises(InputError, match=r"centred_flow.*flow_transformer_layers"):
+        Config(centred_flow=True, flow_transformer_layers=1, align_on="mel")
     with pytest.raises(InputError, match=r"prior_blocks.*regression_layers"):
         Config(prior_blocks=2, align_on="mel")
     with pytest.raises(InputError, match=r"mel_latents needs latent: 80.*log_mels.*latent: 192"):

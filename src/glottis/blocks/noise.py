@@ -48,3 +48,12 @@ def normal_from_seed(seed: Tensor, frames: int | Tensor, channels: int, stream: 
     radius = torch.sqrt(-2.0 * torch.log(uniform_from_seed(seed, index, 2 * stream)))
     angle = 2.0 * math.pi * uniform_from_seed(seed, index, 2 * stream + 1)
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=0).unsqueeze(0)
+
+
+def draw_normal(
+    shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """Standard normal noise of ``shape``; from a generator the same on every device."""
+    if generator is None:
+        return torch.randn(shape, device=device)
+    return torch.randn(shape, generator=generator, device=generator.device).to(device)

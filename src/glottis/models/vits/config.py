@@ -48,6 +48,12 @@ class Config:
     ``prior_channels``. Both are of no speaker, who stays the flow's alone, and for
     ``align_on: mel``. The weights of a Glow-TTS with a regression fit.
 
+    ``centred_flow``, of several speakers, keeps the flow from what speakers have in common: shifts
+    of all speakers sum to zero (:class:`~glottis.models.vits.speaker_flow.CentredShift`), and they
+    learn by Gaussians of the symbols alone, weighted by ``symbol_weight`` a frame and channel. A
+    frame prior guesses from sentence and pitch who speaks, and then nothing is gained by taking
+    the speaker out, without which there is no conversion.
+
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.
 
@@ -102,6 +108,8 @@ class Config:
     coupling_layers: int = 4
     coupling_kernel: int = 5
     flow_transformer_layers: int = 0
+    centred_flow: bool = False
+    symbol_weight: float = 4.0
     regression_layers: int = 0
     regression_channels: int = 256
     regression_hidden: int = 768
@@ -163,6 +171,8 @@ class Config:
             )
         if self.latent % 2:
             raise InputError(f"latent must be even, for the couplings, not {self.latent}")
+        if self.centred_flow and self.flow_transformer_layers:
+            raise InputError("centred_flow has no flow_transformer_layers; leave one of them out")
         if self.prior_blocks and not self.regression_layers:
             raise InputError("prior_blocks explain what regression_layers leave: give some")
         if self.mel_latents and (
@@ -186,6 +196,7 @@ class Config:
                 ("segment_frames", "a latent is aligned as a whole"),
                 ("regression_layers", "they see the text along the frames, aligned"),
                 ("prior_blocks", "they come after the regression"),
+                ("centred_flow", "its symbols are aligned on log-mels"),
             ):
                 if getattr(self, name):
                     raise InputError(f"{name} are for align_on: mel; {reason}")

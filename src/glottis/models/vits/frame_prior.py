@@ -13,11 +13,11 @@ from glottis.models.vits.config import Config
 class FramePrior(nn.Module):
     """What text and pitch say of flowed latents, of no speaker in particular.
 
-    A regression gives their mean. About it they have Gaussians of one scale a channel, by which
-    posterior and VITS' flow learn; and Glow-TTS' flow takes what is left to latents that have the
-    tokens' Gaussians, by which is drawn. It learns by itself: such a flow hears from the rest of an
-    utterance who speaks, and would leave VITS' flow, which is told, nothing to do about it.
-    Together they are glottis' Glow-TTS, over what VITS' flow makes of latents.
+    A regression gives their mean. About it they have Gaussians of one scale a channel, by which the
+    posterior learns; and Glow-TTS' flow takes what is left to latents that have the tokens'
+    Gaussians, by which is drawn. It learns by itself, from what is detached: a posterior that
+    learnt by it would be held to whatever this flow believes so far. Together they are glottis'
+    Glow-TTS, over what VITS' flow makes of latents.
 
     ``held`` ``[batch, width, frames]`` is :attr:`Regression.start` of the hidden text, each token
     held for its frames; ``bells`` of the pitch, or None; ``mask`` bool ``[batch, 1, frames]``.

@@ -26,6 +26,7 @@ from glottis.blocks.discriminators import (
 )
 from glottis.blocks.duration import duration_loss
 from glottis.blocks.lengths import mask_from_lengths, window
+from glottis.blocks.noise import draw_normal
 from glottis.blocks.pitch import (
     PitchInput,
     PitchPredictor,
@@ -48,6 +49,7 @@ from glottis.models.vits import parts
 from glottis.models.vits.config import Config
 from glottis.models.vits.frame_prior import FramePrior, adapted
 from glottis.models.vits.graphs import ConversionGraph, SpeechGraph
+from glottis.models.vits.speaker_flow import SymbolGaussians
 
 
 class Explained(NamedTuple):
@@ -105,6 +107,9 @@ class VITS(nn.Module):
         self.frame_prior = FramePrior(config, channels) if config.regression_layers else None
         self.posterior = parts.posterior(config, told)
         self.flow = parts.flow(config, told)
+        self.symbols: SymbolGaussians | None = None
+        if parts.is_centred(config):
+            self.symbols = SymbolGaussians(config.symbols, config.latent)
         self.durations = parts.durations(config, channels, given)
         self.decoder = parts.decoder(config, given)
         self.log_mel = LogMel(config.mel, config.power_floor)
@@ -159,11 +164,11 @@ class VITS(nn.Module):
                 pitch = window(pitch.unsqueeze(1), starts, frames, lengths).squeeze(1)
             lengths = (lengths - starts).clamp_max(frames)
         mask = mask_from_lengths(lengths, frames)
-        condition = self._condition(speaker, pitch)
-        noise = _normal((len(lengths), self.config.latent, frames), lengths.device, generator)
+        bells = self._bells(pitch)
+        noise = draw_normal((len(lengths), self.config.latent, frames), lengths.device, generator)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not resting):
-            latent, log_scale = self.infer(spectrogram, mask, condition, noise)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, condition)
+            latent, log_scale = self.infer(spectrogram, mask, self._told(speaker, bells), noise)
+        flowed, _ = self.flow.call_and_ladj(latent, mask, self._flow_told(speaker, bells))
         with torch.no_grad():
             if prior.mel_mean is None:
                 lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
@@ -293,7 +298,7 @@ class VITS(nn.Module):
             return window(laid, found.starts, frames, batch.mel_lengths)
 
         mask = mask_from_lengths(found.lengths, frames)
-        bells = None if found.pitch is None else pitch_bells(*recorded_pitch(found.pitch))
+        bells = self._bells(found.pitch)
         mean, log_scale = along(found.prior.mean), along(found.prior.log_scale)
         logs = {
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
@@ -309,11 +314,20 @@ class VITS(nn.Module):
             mean, log_scale = expected, self.frame_prior.log_scale.expand_as(expected)
         logs["kl"] = kl_from_draw(found.flowed, found.log_scale, mean, log_scale, mask)
         loss = loss + rise * config.kl_weight * logs["kl"]
+        speaker = self._speaker(batch.speaker)
+        if self.symbols is not None:
+            # The flow by itself: how likely its image is for the symbols alone.
+            symbols = self._symbols(batch, found)
+            told = self._flow_told(speaker, bells)
+            image, _ = self.flow.call_and_ladj(found.latent.detach(), mask, told)
+            if self.training:
+                self.symbols.hear(image.detach(), symbols, mask)
+            logs["symbol_nats"] = self.symbols.nats(image, symbols, mask) / image.shape[1]
+            loss = loss + config.symbol_weight * logs["symbol_nats"]
         if windows is not None:
             target, fake_audio = windows
             logs["mel"] = nn.functional.l1_loss(self.log_mel(fake_audio), target)
             loss = loss + config.mel_weight * logs["mel"]
-        speaker = self._speaker(batch.speaker)
         if timed:
             logs["duration"] = self._duration_loss(found, speaker)
             loss = loss + config.duration_weight * logs["duration"]
@@ -324,6 +338,13 @@ class VITS(nn.Module):
             logs["pitch_nats"] = self._pitch_nats(batch, found, speaker)
             loss = loss + config.pitch_weight * logs["pitch_nats"]
         return loss, logs
+
+    def _symbols(self, batch: UtteranceBatch, found: Explained) -> Tensor:
+        """The symbol spoken in each frame that is explained, int64 ``[batch, frames]``."""
+        text, _ = read_text(batch.text, batch.text_lengths, self.config.blanks)
+        laid = expand(text.unsqueeze(1).float(), found.durations, batch.mel.shape[2])
+        frames = found.latent.shape[2]
+        return window(laid, found.starts, frames, batch.mel_lengths).squeeze(1).long()
 
     def _pitch_nats(
         self, batch: UtteranceBatch, found: Explained, speaker: Tensor | None
@@ -461,7 +482,7 @@ class VITS(nn.Module):
         text, text_lengths = read_text(text, text_lengths, self.config.blanks)
 
         def noise(channels: int, steps: Tensor | int, stream: int) -> Tensor:
-            return _normal((len(text), channels, int(steps)), text.device, generator)
+            return draw_normal((len(text), channels, int(steps)), text.device, generator)
 
         scales = (temperature, length_scale, duration_temperature)
         samples, durations = self.generate(
@@ -496,12 +517,12 @@ class VITS(nn.Module):
         wholes = (lengths + group - 1) // group * group
         longest = wholes.max()
         mask = mask_from_lengths(wholes, longest)
-        condition, pitch, bells = given, None, None
+        pitch, bells = None, None
         if self.pitch_predictor is not None:
             log_pitch, voicing = self._predicted_pitch(prior, durations, mask, given)
             voiced, pitch = spoken_pitch(log_pitch, voicing)
             bells = pitch_bells(log_pitch, voiced)
-            condition = self._told(given, bells)
+        condition = self._flow_told(given, bells)
         scale = expand(prior.log_scale, durations, longest).exp() * scales[0]
         mean = expand(prior.mean, durations, longest)
         flowed = mean + noise(self.config.latent, longest, 0) * scale
@@ -539,7 +560,7 @@ class VITS(nn.Module):
         if pitch is not None:
             pitch = torch.where(mask.squeeze(1), pitch[:, : mask.shape[2]], 0.0)
         shape = (len(audio), self.config.latent, mask.shape[2])
-        noise = _normal(shape, audio.device, generator) * temperature
+        noise = draw_normal(shape, audio.device, generator) * temperature
         samples = self.revoice(spectrogram, mask, source, target, noise, pitch)
         return samples * mask_from_lengths(frames * hop).squeeze(1)
 
@@ -562,29 +583,42 @@ class VITS(nn.Module):
         moved = None
         if self.speaker_pitch is not None and pitch is not None:
             moved = self.speaker_pitch.moved(pitch, source, target)
-        condition = self._condition(before, pitch)
-        latent, _ = self.infer(spectrogram, mask, condition, noise)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, condition)
-        latent = self.flow.inverse(flowed, mask, self._condition(after, moved))
+        own, other = self._bells(pitch), self._bells(moved)
+        latent, _ = self.infer(spectrogram, mask, self._told(before, own), noise)
+        flowed, _ = self.flow.call_and_ladj(latent, mask, self._flow_told(before, own))
+        latent = self.flow.inverse(flowed, mask, self._flow_told(after, other))
         return self.decode(latent, after, moved)
 
     def _recorded(self, batch: UtteranceBatch, mask: Tensor) -> Tensor | None:
         """The batch's pitch ``[batch, frames]``, zero outside the mask, if the model is told it."""
         return batch.pitch_within(mask) if self.config.pitch else None
 
-    def _condition(self, speaker: Tensor | None, pitch: Tensor | None) -> Tensor | None:
-        """What posterior and flow are told; ``pitch`` ``[batch, frames]`` in Hz."""
+    def _bells(self, pitch: Tensor | None) -> Tensor | None:
+        """Recorded ``pitch`` ``[batch, frames]`` in Hz as networks see it, if the model is told."""
         if self.pitch_input is None:
-            return speaker
+            return None
         if pitch is None:
             raise ValueError("this model is told the pitch, and was given none")
-        return self._told(speaker, pitch_bells(*recorded_pitch(pitch)))
+        return pitch_bells(*recorded_pitch(pitch))
 
-    def _told(self, speaker: Tensor | None, bells: Tensor) -> Tensor:
-        """Speaker and bells of pitch as one condition ``[batch, speaker_channels, frames]``."""
-        assert self.pitch_input is not None
+    def _told(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
+        """What the posterior is told: speaker and pitch, ``[batch, speaker_channels, frames]``."""
+        if self.pitch_input is None or bells is None:
+            return speaker
         condition: Tensor = self.pitch_input(bells)
         return condition if speaker is None else condition + speaker
+
+    def _flow_told(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
+        """What the flow is told: the same, or the speaker's difference from all and the pitch."""
+        if self.symbols is None:
+            return self._told(speaker, bells)
+        if speaker is None or self.speakers is None:
+            raise ValueError("a centred flow is told the speaker, and was given none")
+        apart = speaker - self._embeddings(self.speakers.weight).mean(0)[:, None]
+        pitch = self._told(None, bells)
+        if pitch is None:
+            return apart
+        return torch.cat([pitch, apart.expand(-1, -1, pitch.shape[2])], dim=1)
 
     def _text(self, batch: UtteranceBatch) -> tuple[Prior, Tensor]:
         """The batch's prior, and the lengths of what is read of its text."""
@@ -615,9 +649,10 @@ class VITS(nn.Module):
         embedded = embed_speaker(self.speakers, speaker)
         if embedded is None:
             return None
-        if self.config.unit_speakers:
-            embedded = nn.functional.normalize(embedded, dim=-1)
-        return embedded.unsqueeze(-1)
+        return self._embeddings(embedded).unsqueeze(-1)
+
+    def _embeddings(self, rows: Tensor) -> Tensor:
+        return nn.functional.normalize(rows, dim=-1) if self.config.unit_speakers else rows
 
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
@@ -661,12 +696,3 @@ def _starts(lengths: Tensor, size: int) -> Tensor:
     """By chance, where windows of ``size`` frames may begin, int64 ``[batch]``."""
     free = (lengths - size + 1).clamp_min(1)
     return (torch.rand(len(free), device=free.device) * free).long()
-
-
-def _normal(
-    shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
-) -> Tensor:
-    """Standard normal noise; from a generator the same on every device."""
-    if generator is None:
-        return torch.randn(shape, device=device)
-    return torch.randn(shape, generator=generator, device=generator.device).to(device)

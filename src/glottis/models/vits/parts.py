@@ -23,6 +23,7 @@ from glottis.blocks.transformer import Transformer
 from glottis.blocks.wavenet import GatedNetwork
 from glottis.likelihood.flows import AffineCoupling, Flip, Flow
 from glottis.models.vits.config import Config
+from glottis.models.vits.speaker_flow import CentredShift
 
 # Kernel, stride and groups of the authors' waveform discriminator.
 WAVEFORM_LAYERS = ((15, 1, 1), (41, 4, 4), (41, 4, 16), (41, 4, 64), (41, 4, 256), (5, 1, 1))
@@ -62,15 +63,29 @@ def posterior(config: Config, told: int) -> GatedNetwork:
     )
 
 
+def is_centred(config: Config) -> bool:
+    """Whether the flow is centred: of one speaker there is nothing to take out."""
+    return config.centred_flow and config.speakers > 1
+
+
 def flow(config: Config, told: int) -> Flow:
     """Between the posterior's latents and the text's, keeping volumes."""
     couplings = (AffineCoupling(_shift(config, told), True) for _ in range(config.couplings))
     return Flow(layer for coupling in couplings for layer in (coupling, Flip()))
 
 
-def _shift(config: Config, told: int) -> GatedNetwork:
+def _shift(config: Config, told: int) -> nn.Module:
     """What decides the shift of one coupling."""
     half, transformer = config.latent // 2, None
+    if is_centred(config):
+        return CentredShift(
+            half,
+            config.channels,
+            config.coupling_kernel,
+            config.coupling_layers,
+            config.speaker_channels if config.pitch else 0,
+            config.speaker_channels,
+        )
     if config.flow_transformer_layers:
         transformer = Transformer(
             half,
