@@ -166,22 +166,34 @@ class Comparison:
         print(f"{what:32s} {difference:.1e}  (largest value {scale:.3g})", flush=True)
 
 
-@torch.no_grad()
-def compare(authors: Any, settings: dict[str, Any], stochastic: bool) -> dict[str, Any]:
-    """Every part beside the authors'; -> names and shapes of their weights, a few results."""
-    data, sizes = settings["data"], settings["model"]
+def same_models(
+    authors: Any, settings: dict[str, Any], stochastic: bool
+) -> tuple[Any, Any, VITS, dict[str, Tensor]]:
+    """The authors' generator and discriminators, our model of both, all to be trained and with the
+    same weights; and those of the generator.
+    """
     theirs = authors.models.SynthesizerTrn(
-        SYMBOLS, 513, 32, n_speakers=SPEAKERS, use_sdp=stochastic, **sizes
-    ).eval()
-    judges = authors.models.MultiPeriodDiscriminator().eval()
+        SYMBOLS, 513, 32, n_speakers=SPEAKERS, use_sdp=stochastic, **settings["model"]
+    )
+    judges = authors.models.MultiPeriodDiscriminator()
     weights = [
         filled({k: list(v.shape) for k, v in m.state_dict().items()}) for m in (theirs, judges)
     ]
     theirs.load_state_dict(weights[0])
     judges.load_state_dict(weights[1])
     network, state = from_authors({**weights[0], **weights[1]}, settings)
-    ours = VITS(build(Config, network)).eval()
+    ours = VITS(build(Config, network))
     ours.load_state_dict(fitted(state, ours.state_dict()))
+    return theirs, judges, ours, weights[0]
+
+
+@torch.no_grad()
+def compare(authors: Any, settings: dict[str, Any], stochastic: bool) -> dict[str, Any]:
+    """Every part beside the authors'; -> names and shapes of their weights, a few results."""
+    data = settings["data"]
+    theirs, judges, ours, weights = same_models(authors, settings, stochastic)
+    for model in (theirs, judges, ours):
+        model.eval()
     batch = batch_of(ours.config)
     assert batch.audio is not None
     check = Comparison()
@@ -312,23 +324,14 @@ def compare(authors: Any, settings: dict[str, Any], stochastic: bool) -> dict[st
         "audio": audio[0, 0, 4000:4016].tolist(),
         "log_frames": drawn[0, 0].tolist() if stochastic else [],
     }
-    shapes = {k: list(v.shape) for k, v in weights[0].items()}
+    shapes = {k: list(v.shape) for k, v in weights.items()}
     return {"shapes": shapes, "outputs": outputs}
 
 
 def time_steps(authors: Any, settings: dict[str, Any], folder: Path) -> None:
     """A row of RESULTS.md: a training step, as in the authors' ``train.py``, of both."""
-    data, sizes = settings["data"], settings["model"]
-    theirs = authors.models.SynthesizerTrn(SYMBOLS, 513, 32, n_speakers=SPEAKERS, **sizes).train()
-    judges = authors.models.MultiPeriodDiscriminator().train()
-    weights = [
-        filled({k: list(v.shape) for k, v in m.state_dict().items()}) for m in (theirs, judges)
-    ]
-    theirs.load_state_dict(weights[0])
-    judges.load_state_dict(weights[1])
-    network, state = from_authors({**weights[0], **weights[1]}, settings)
-    ours = VITS(build(Config, network)).train()
-    ours.load_state_dict(fitted(state, ours.state_dict()))
+    data = settings["data"]
+    theirs, judges, ours, _ = same_models(authors, settings, True)
     batch, hop, losses = batch_of(ours.config, (300, 280)), data["hop_length"], authors.losses
     assert batch.audio is not None
     spectra = [
