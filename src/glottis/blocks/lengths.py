@@ -27,3 +27,9 @@ def window(x: Tensor, starts: Tensor, size: int, lengths: Tensor) -> Tensor:
     inside = (index < lengths[:, None]).unsqueeze(1)
     index = index.clamp_max(x.shape[2] - 1).unsqueeze(1).expand(-1, x.shape[1], -1)
     return torch.where(inside, x.gather(2, index), 0.0)
+
+
+def random_starts(lengths: Tensor, size: int) -> Tensor:
+    """By chance, where windows of ``size`` frames may begin, int64 ``[batch]``."""
+    free = (lengths - size + 1).clamp_min(1)
+    return (torch.rand(len(free), device=free.device) * free).long()

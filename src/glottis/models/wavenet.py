@@ -93,7 +93,14 @@ class Config:
                 "linear_prediction shifts amplitudes, and mulaw gives classes: choose gaussian, "
                 "gaussian_mixture or logistic_mixture, or leave linear_prediction at 0"
             )
-        LinearPrediction(self.mel, self.linear_prediction, self.bits)
+        _ = self.prediction  # refuses an order that cannot be
+
+    @property
+    def prediction(self) -> LinearPrediction | None:
+        """The linear predictor of the samples, if there is one."""
+        if not self.linear_prediction:
+            return None
+        return LinearPrediction(self.mel, self.linear_prediction, self.bits)
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -111,10 +118,8 @@ class Config:
     def receptive_field(self) -> int:
         """Past samples that a sample's distribution depends on."""
         field = (self.kernel_size - 1) * sum(self.dilations) + 1
-        if not self.linear_prediction:
-            return field
-        prediction = LinearPrediction(self.mel, self.linear_prediction, self.bits)
-        return field + prediction.order + prediction.memory - 1
+        prediction = self.prediction
+        return field if prediction is None else field + prediction.order + prediction.memory - 1
 
 
 class Upsampling(nn.Module):
@@ -218,9 +223,7 @@ class WaveNet(nn.Module):
         self.config = config
         self.upsampling = Upsampling(config)
         values = 2**config.bits if config.output == "mulaw" else 1
-        self.prediction: LinearPrediction | None = None
-        if config.linear_prediction:
-            self.prediction = LinearPrediction(config.mel, config.linear_prediction, config.bits)
+        self.prediction = config.prediction
         self.first = nn.Conv1d(values, config.residual_channels, 1)
         self.layers = nn.ModuleList(Layer(config, dilation) for dilation in config.dilations)
         self.hidden = nn.Conv1d(config.skip_channels, config.skip_channels, 1)

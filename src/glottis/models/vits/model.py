@@ -25,7 +25,7 @@ from glottis.blocks.discriminators import (
     generator_loss,
 )
 from glottis.blocks.duration import duration_loss
-from glottis.blocks.lengths import mask_from_lengths, window
+from glottis.blocks.lengths import mask_from_lengths, random_starts, window
 from glottis.blocks.noise import draw_normal
 from glottis.blocks.pitch import (
     PitchInput,
@@ -123,6 +123,11 @@ class VITS(nn.Module):
         rest = [parameter for parameter in self.parameters() if id(parameter) not in ours]
         return {"generator": rest, "discriminator": judges}
 
+    @property
+    def _group(self) -> int:
+        """Frames that the prior takes at once."""
+        return 1 if self.frame_prior is None else self.frame_prior.group
+
     def adapted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """A Glow-TTS' weights under the names that they have here."""
         return weights if self.frame_prior is None else adapted(self.frame_prior, weights)
@@ -149,7 +154,7 @@ class VITS(nn.Module):
         if batch.audio is None:
             raise ValueError("VITS learns from batches of the kind 'utterances_with_audio'")
         speaker, (prior, text_lengths) = self._speaker(batch.speaker), self._text(batch)
-        hop, group = self.config.mel.hop, 1 if self.frame_prior is None else self.frame_prior.group
+        hop, group = self.config.mel.hop, self._group
         # What does not fill a group of the frame prior is left out.
         lengths = batch.mel_lengths // group * group
         frames = batch.mel.shape[2] // group * group
@@ -158,7 +163,7 @@ class VITS(nn.Module):
         pitch = None if pitch is None else pitch[:, :frames]
         starts = torch.zeros_like(lengths)
         if segment:
-            starts, frames = _starts(lengths, segment), segment
+            starts, frames = random_starts(lengths, segment), segment
             spectrogram = window(spectrogram, starts, frames, lengths)
             if pitch is not None:
                 pitch = window(pitch.unsqueeze(1), starts, frames, lengths).squeeze(1)
@@ -247,7 +252,7 @@ class VITS(nn.Module):
             yield "generator", *self._losses(batch, found, None)
             return
         found = self.explain(batch, segment=config.segment_frames, alignment_noise=noise)
-        starts = _starts(found.lengths, config.window_frames)
+        starts = random_starts(found.lengths, config.window_frames)
         real_audio, target, fake_audio = self._windows(batch, found, starts)
         adversarial = step >= config.adversarial_from
         judges = self.discriminators.turn(step, config.turns)
@@ -317,9 +322,11 @@ class VITS(nn.Module):
         speaker = self._speaker(batch.speaker)
         if self.symbols is not None:
             # The flow by itself: how likely its image is for the symbols alone.
-            symbols = self._symbols(batch, found)
-            told = self._flow_told(speaker, bells)
-            image, _ = self.flow.call_and_ladj(found.latent.detach(), mask, told)
+            symbols, image = self._symbols(batch, found), found.flowed
+            if found.latent.requires_grad:
+                # The same numbers again, by which the posterior does not learn.
+                told = self._flow_told(speaker, bells)
+                image, _ = self.flow.call_and_ladj(found.latent.detach(), mask, told)
             if self.training:
                 self.symbols.hear(image.detach(), symbols, mask)
             logs["symbol_nats"] = self.symbols.nats(image, symbols, mask) / image.shape[1]
@@ -513,7 +520,7 @@ class VITS(nn.Module):
             random = self.config.durations == "stochastic"
             drawn = noise(2, text.shape[1], 1) * scales[2] if random else None
             durations = self.predict_durations(prior.hidden, mask, given, scales[1], drawn)
-        lengths, group = durations.sum(1), 1 if self.frame_prior is None else self.frame_prior.group
+        lengths, group = durations.sum(1), self._group
         wholes = (lengths + group - 1) // group * group
         longest = wholes.max()
         mask = mask_from_lengths(wholes, longest)
@@ -690,9 +697,3 @@ def _mel_nats(mean: Tensor, batch: UtteranceBatch, durations: Tensor) -> Tensor:
     error = torch.where(mask, batch.mel - expand(mean, durations, batch.mel.shape[2]), 0.0)
     count = mask.sum() * batch.mel.shape[1]
     return 0.5 * (error.square().sum() / count + math.log(2 * math.pi))
-
-
-def _starts(lengths: Tensor, size: int) -> Tensor:
-    """By chance, where windows of ``size`` frames may begin, int64 ``[batch]``."""
-    free = (lengths - size + 1).clamp_min(1)
-    return (torch.rand(len(free), device=free.device) * free).long()
