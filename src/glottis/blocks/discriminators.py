@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from glottis.blocks.convolution import Conv2d
 from glottis.errors import InputError
 
 Judged = tuple[Tensor, list[Tensor]]
@@ -44,7 +45,7 @@ class PeriodDiscriminator(nn.Module):
         sizes = [1, *channels]
         self.layers = nn.ModuleList(
             weight_norm(
-                nn.Conv2d(
+                Conv2d(
                     before,
                     after,
                     (kernel_size, 1),

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from glottis.blocks.convolution import Conv1d
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.transformer import ChannelNorm
 
@@ -32,9 +33,9 @@ class DurationPredictor(nn.Module):
         super().__init__()
         padding = kernel_size // 2
         self.condition = nn.Conv1d(condition_channels, channels, 1) if condition_channels else None
-        self.first = nn.Conv1d(channels, hidden, kernel_size, padding=padding)
+        self.first = Conv1d(channels, hidden, kernel_size, padding=padding)
         self.first_norm = ChannelNorm(hidden, norm_eps)
-        self.second = nn.Conv1d(hidden, hidden, kernel_size, padding=padding)
+        self.second = Conv1d(hidden, hidden, kernel_size, padding=padding)
         self.second_norm = ChannelNorm(hidden, norm_eps)
         self.project = nn.Conv1d(hidden, 1, 1)
         self.dropout = nn.Dropout(dropout)

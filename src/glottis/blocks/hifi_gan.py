@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from glottis.blocks.convolution import Conv1d
 from glottis.errors import InputError
 
 SLOPE = 0.1
@@ -31,7 +32,7 @@ class ResidualBlock(nn.Module):
         def convolution(dilation: int) -> nn.Module:
             padding = dilation * (kernel_size - 1) // 2
             return weight_norm(
-                nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding)
+                Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding)
             )
 
         self.dilated = nn.ModuleList(convolution(dilation) for dilation in dilations)
@@ -107,7 +108,7 @@ class Generator(nn.Module):
             )
         if resblock not in ("1", "2"):
             raise InputError(f"resblock takes '1' or '2', not {resblock!r}")
-        self.embed = weight_norm(nn.Conv1d(channels_in, channels, 7, padding=3))
+        self.embed = weight_norm(Conv1d(channels_in, channels, 7, padding=3))
         self.condition = nn.Conv1d(condition_channels, channels, 1) if condition_channels else None
         self.upsamples, self.stages = nn.ModuleList(), nn.ModuleList()
         for rate, kernel in zip(upsample_rates, upsample_kernels, strict=True):

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from glottis.blocks.convolution import Conv2d
 from glottis.blocks.pitch import PitchInput
+from glottis.kernels.mish import mish
 
 
 class Convolution(nn.Module):
@@ -27,13 +28,13 @@ class Convolution(nn.Module):
 
     def __init__(self, before: int, after: int, groups: int) -> None:
         super().__init__()
-        self.convolve = nn.Conv2d(before, after, 3, padding=1)
+        self.convolve = Conv2d(before, after, 3, padding=1)
         self.norm = nn.GroupNorm(groups, after)
 
     def forward(self, x: Tensor, mask: Tensor | None, counted: Tensor | None) -> Tensor:
         x = self.convolve(_inside(x, mask))
         if counted is None:
-            return _inside(F.mish(self.norm(x)), mask)
+            return _inside(mish(self.norm(x)), mask)
         batch, channels, mels, frames = x.shape
         groups = self.norm.num_groups
         x = x.float().view(batch, groups, -1, frames)
@@ -43,7 +44,7 @@ class Convolution(nn.Module):
         variance = ((x - mean).square() * where).sum((2, 3), keepdim=True) / count
         x = ((x - mean) * torch.rsqrt(variance + self.norm.eps)).view(batch, channels, mels, frames)
         x = x * self.norm.weight[:, None, None] + self.norm.bias[:, None, None]
-        return _inside(F.mish(x), mask)
+        return _inside(mish(x), mask)
 
 
 class ResidualBlock(nn.Module):
@@ -57,7 +58,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor | None, counted: Tensor | None, t: Tensor) -> Tensor:
-        y = self.first(x, mask, counted) + self.time(F.mish(t))[:, :, None, None]
+        y = self.first(x, mask, counted) + self.time(mish(t))[:, :, None, None]
         out: Tensor = self.second(y, mask, counted) + self.shortcut(_inside(x, mask))
         return out
 
@@ -82,7 +83,8 @@ class LinearAttention(nn.Module):
         batch, channels, mels, frames = x.shape
         query, key, value = self.query_key_value.weight.view(3, self.heads, self.size, channels)
         flat = x.flatten(2)
-        scores = key.reshape(-1, channels) @ flat
+        # A product of batches: one with a matrix on the left turns its result around, by a copy.
+        scores = key.reshape(1, -1, channels).expand(batch, -1, -1) @ flat
         if counted is not None:
             scores = scores.view(batch, -1, mels, frames).masked_fill(~counted, -math.inf)
             scores = scores.flatten(2)

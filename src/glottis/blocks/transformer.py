@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glottis.blocks.convolution import Conv1d
+
 
 class ChannelNorm(nn.Module):
     """Layer normalisation over channels of ``[batch, channels, time]``."""
@@ -100,8 +102,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, channels: int, hidden: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
-        self.expand = nn.Conv1d(channels, hidden, kernel_size, padding=kernel_size // 2)
-        self.contract = nn.Conv1d(hidden, channels, kernel_size, padding=kernel_size // 2)
+        self.expand = Conv1d(channels, hidden, kernel_size, padding=kernel_size // 2)
+        self.contract = Conv1d(hidden, channels, kernel_size, padding=kernel_size // 2)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -171,8 +173,7 @@ class ConvolutionalPrenet(nn.Module):
     def __init__(self, channels: int, kernel_size: int = 5, layers: int = 3, dropout: float = 0.5):
         super().__init__()
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
-            for _ in range(layers)
+            Conv1d(channels, channels, kernel_size, padding=kernel_size // 2) for _ in range(layers)
         )
         self.norms = nn.ModuleList(ChannelNorm(channels) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)

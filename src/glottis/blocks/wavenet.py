@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from glottis.blocks.convolution import Conv1d
 from glottis.blocks.transformer import Transformer
 
 
@@ -33,7 +34,7 @@ class GatedStack(nn.Module):
             dilation = dilation_rate**layer
             self.gates.append(
                 weight_norm(
-                    nn.Conv1d(
+                    Conv1d(
                         channels,
                         2 * channels,
                         kernel_size,

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from glottis.errors import InputError
+from glottis.kernels.winograd import same_weights
 
 Score = Callable[[Tensor, Tensor], Tensor]
 Solver = Literal["euler", "midpoint", "heun", "dpm2", "ml_sde", "sde"]
@@ -174,29 +175,31 @@ def sample(
     def score_at(x: Tensor, t: float) -> Tensor:
         return score(x, x.new_full(x.shape[:1], t))
 
-    if solver == "dpm2":
-        return _dpm2(score_at, start, mean, schedule, steps)
-    x, h = start, 1.0 / steps
-    for i in range(steps):
-        t = 1.0 - i * h
-        middle, end = t - 0.5 * h, (0.0 if i == steps - 1 else t - h)
-        if solver == "ml_sde":
-            x = _posterior(score_at, x, mean, schedule, t, end, noise(i))
-        elif solver == "sde":
-            amount = schedule.beta(middle) * h
-            drift = 0.5 * (x - mean) + score_at(x, middle)
-            x = x + amount * drift + math.sqrt(amount) * noise(i)
-        elif solver == "euler" or (solver == "heun" and end == 0.0):
-            x = x + schedule.beta(middle) * h * _drift(score_at(x, middle), x, mean)
-        elif solver == "midpoint":
-            half = x + 0.5 * h * schedule.beta(t) * _drift(score_at(x, t), x, mean)
-            x = x + schedule.beta(middle) * h * _drift(score_at(half, middle), half, mean)
-        else:
-            first = schedule.beta(t) * _drift(score_at(x, t), x, mean)
-            ahead = x + h * first
-            second = schedule.beta(end) * _drift(score_at(ahead, end), ahead, mean)
-            x = x + 0.5 * h * (first + second)
-    return x
+    # One network, asked over and over.
+    with same_weights():
+        if solver == "dpm2":
+            return _dpm2(score_at, start, mean, schedule, steps)
+        x, h = start, 1.0 / steps
+        for i in range(steps):
+            t = 1.0 - i * h
+            middle, end = t - 0.5 * h, (0.0 if i == steps - 1 else t - h)
+            if solver == "ml_sde":
+                x = _posterior(score_at, x, mean, schedule, t, end, noise(i))
+            elif solver == "sde":
+                amount = schedule.beta(middle) * h
+                drift = 0.5 * (x - mean) + score_at(x, middle)
+                x = x + amount * drift + math.sqrt(amount) * noise(i)
+            elif solver == "euler" or (solver == "heun" and end == 0.0):
+                x = x + schedule.beta(middle) * h * _drift(score_at(x, middle), x, mean)
+            elif solver == "midpoint":
+                half = x + 0.5 * h * schedule.beta(t) * _drift(score_at(x, t), x, mean)
+                x = x + schedule.beta(middle) * h * _drift(score_at(half, middle), half, mean)
+            else:
+                first = schedule.beta(t) * _drift(score_at(x, t), x, mean)
+                ahead = x + h * first
+                second = schedule.beta(end) * _drift(score_at(ahead, end), ahead, mean)
+                x = x + 0.5 * h * (first + second)
+        return x
 
 
 def evaluations(solver: Solver, steps: int) -> int:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import drop_blanks_of_one, read_text
+from glottis.blocks.convolution import Conv1d
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import UtteranceBatch
@@ -101,7 +102,7 @@ class Convolution(nn.Module):
 
     def __init__(self, channels: int, out: int, kernel: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(channels, out, kernel, padding=kernel // 2)
+        self.conv = Conv1d(channels, out, kernel, padding=kernel // 2)
         self.norm = nn.BatchNorm1d(out)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from glottis.audio.linear_prediction import LinearPrediction
 from glottis.audio.mel import MelConfig
+from glottis.blocks.convolution import Conv1d
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
@@ -169,7 +170,7 @@ class Layer(nn.Module):
         super().__init__()
         half = config.gate_channels // 2
         self.dilation, self.scale = dilation, config.residual_scale
-        self.gate = nn.Conv1d(
+        self.gate = Conv1d(
             config.residual_channels, config.gate_channels, config.kernel_size, dilation=dilation
         )
         self.condition = nn.Conv1d(config.mel.mels, config.gate_channels, 1, bias=False)

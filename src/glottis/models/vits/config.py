@@ -102,6 +102,7 @@ class Config:
     condition_encoder: bool = False
     posterior_input: Literal["magnitudes", "log_mels"] = "magnitudes"
     mel_latents: bool = False
+    latent_noise: float = 0.03
     posterior_layers: int = 16
     posterior_kernel: int = 5
     couplings: int = 4
@@ -183,6 +184,8 @@ class Config:
                 f"posterior_input: log_mels, not latent: {self.latent} and posterior_input: "
                 f"{self.posterior_input}"
             )
+        if self.latent_noise <= 0:
+            raise InputError(f"latent_noise must be above 0 nepers, not {self.latent_noise}")
         members = len(self.periods) + len(self.resolutions) + bool(self.waveform_channels)
         if not members:
             raise InputError("give periods, waveform_channels or resolutions: some discriminator")

@@ -216,7 +216,7 @@ class VITS(nn.Module):
             spectrogram = 0.5 * mel + 2.5
         mean, log_scale = self.posterior(spectrogram, mask, condition).float().chunk(2, dim=1)
         if config.mel_latents and mel is not None:
-            mean, log_scale = mean + mel, log_scale + math.log(0.1)
+            mean, log_scale = mean + mel, log_scale + math.log(config.latent_noise)
         return torch.where(mask, mean + noise * log_scale.exp(), 0.0), log_scale
 
     def decode(self, latent: Tensor, speaker: Tensor | None, pitch: Tensor | None = None) -> Tensor:
