@@ -14,25 +14,33 @@ class Conv1d(nn.Conv1d):
     """``nn.Conv1d``, by minimal filters (:func:`glottis.kernels.winograd.convolve`)."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.stride != (1,) or self.groups != 1 or self.padding_mode != "zeros":
+        if not _is_plain(self):
             return super()._conv_forward(input, weight, bias)
-        assert not isinstance(self.padding, str)
         padding, dilation = self.padding[0], self.dilation[0]
-        return convolve(input, weight, bias, padding=padding, dilation=dilation)
+        return convolve(input, weight, bias, padding=int(padding), dilation=dilation)
 
 
 class Conv2d(nn.Conv2d):
     """``nn.Conv2d``, as above: of 3 x 3 taps, and of columns that one convolution runs along."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        plain = self.stride == (1, 1) and self.groups == 1 and self.padding_mode == "zeros"
-        assert not isinstance(self.padding, str)
-        (high, wide), width = self.padding, input.shape[3]
-        if plain and weight.shape[3] == 1 and wide == 0 and self.dilation == (1, 1):
+        if not _is_plain(self) or self.dilation != (1, 1):
+            return super()._conv_forward(input, weight, bias)
+        high, wide = (int(padding) for padding in self.padding)
+        if weight.shape[3] == 1 and wide == 0:
             # What lies below a sample is one width later in the picture read line by line.
-            padding, columns = high * width, weight.squeeze(3)
-            lines = convolve(input.flatten(2), columns, bias, padding=padding, dilation=width)
+            width, columns = input.shape[3], weight.squeeze(3)
+            lines = convolve(input.flatten(2), columns, bias, padding=high * width, dilation=width)
             return lines.unflatten(2, (-1, width))
-        if plain and high == wide and self.dilation == (1, 1):
+        if high == wide:
             return convolve(input, weight, bias, padding=high)
         return super()._conv_forward(input, weight, bias)
+
+
+def _is_plain(module: nn.Conv1d | nn.Conv2d) -> bool:
+    return (
+        set(module.stride) == {1}
+        and module.groups == 1
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
+    )

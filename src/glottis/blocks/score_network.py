@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from glottis.blocks.convolution import Conv2d
 from glottis.blocks.pitch import PitchInput
-from glottis.kernels.mish import mish
+from glottis.kernels.activation import mish
 
 
 class Convolution(nn.Module):

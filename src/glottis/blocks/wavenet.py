@@ -8,6 +8,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from glottis.blocks.convolution import Conv1d
 from glottis.blocks.transformer import Transformer
+from glottis.kernels.activation import gated
 
 
 class GatedStack(nn.Module):
@@ -66,8 +67,7 @@ class GatedStack(nn.Module):
             y = gate(x)
             if given is not None:
                 y = y + given
-            filtered, opened = y.split([self.channels, self.channels], dim=1)
-            y = out(self.dropout(torch.tanh(filtered) * torch.sigmoid(opened)))
+            y = out(self.dropout(gated(y)))
             if layer < last:
                 residual, skip = y.split([self.channels, self.channels], dim=1)
                 x = (x + residual) * mask

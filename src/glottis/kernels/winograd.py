@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from glottis.errors import InputError
 from glottis.kernels.choice import choose_elementwise
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ def convolve(
     ``[batch, out, ...]``. ``bias`` ``[out]``.
 
     ``kind``: ``"numba"`` (Winograd 1980; Lavin & Gray 2016: float32 on the CPU, of 3, 5, 7 or 11
-    taps, or 3 x 3, gradients too; within 3e-6 of the largest output), ``"torch"``, or
+    taps, or 3 x 3, gradients too; within 1e-5 of the largest output), ``"torch"``, or
     ``"auto"``, which is the first where it saves time, else the second.
+
+    A value that is not finite spoils all outputs of its tile (6 or fewer, each way) by ``"numba"``.
 
     Raises:
         InputError: a kind that does not exist or cannot run on these tensors.
@@ -42,13 +45,20 @@ def convolve(
     from glottis.kernels import winograd_torch
 
     tensors = (x, weight) if bias is None else (x, weight, bias)
+    fits = winograd_torch.fits(weight, dilation)
     if kind == "auto" and (
         torch.is_autocast_enabled("cpu")
-        or not winograd_torch.fits(x, weight, dilation)
+        or not fits
         or not winograd_torch.pays(x, weight, padding, dilation)
     ):
         kind = "torch"
     kind = choose_elementwise("winograd", kind, tensors)
+    if kind == "numba" and not fits:
+        taps = " x ".join(str(size) for size in weight.shape[2:])
+        raise InputError(
+            f"there is no minimal filter of {taps} taps and dilation {dilation}; there are "
+            f"{', '.join(map(str, winograd_torch.SIGNAL_FORMS))} taps, and 3 x 3 undilated"
+        )
     form = winograd_torch.minimal if kind == "numba" else winograd_torch.plain
     return form(x, weight, bias, padding, dilation)
 

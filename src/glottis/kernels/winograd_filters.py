@@ -62,8 +62,8 @@ def minimal_filter(m: int, r: int) -> Filter:
     outputs[n - 1, m - 1] = taps[n - 1, r - 1] = 1.0
     inputs[n - 1] = _coefficients(points)
     for i in range(n):
-        for matrix, size in ((inputs, 2.0), (taps, 1.0)):
-            scale = 2.0 ** np.round(np.log2(np.abs(matrix[i]).sum() / size))
+        for matrix, wanted in ((inputs, 2.0), (taps, 1.0)):
+            scale = 2.0 ** np.round(np.log2(np.abs(matrix[i]).sum() / wanted))
             matrix[i] /= scale
             outputs[i] *= scale
     return Filter(outputs, taps, inputs)

@@ -38,7 +38,7 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation
     return convolve(x, weight, bias, padding=padding, dilation=dilation)
 
 
-def fits(x: Tensor, weight: Tensor, dilation: int) -> bool:
+def fits(weight: Tensor, dilation: int) -> bool:
     """Whether there is a form for these shapes."""
     if weight.dim() == 4:
         return weight.shape[2:] == (3, 3) and dilation == 1
@@ -151,12 +151,11 @@ class _Minimal(torch.autograd.Function):
             found = iter(torch.autograd.grad(y, needed, of_y, create_graph=True))
             wanted = (for_x, for_weight, for_bias)
             return *(next(found) if each else None for each in wanted), None, None
-        of_x = x.new_empty(x.shape) if for_x else None
+        # The same shape as the input, which stands in where no gradient is wanted.
+        of_x = x.new_empty(x.shape) if for_x else x
         taps = of_taps = None
-        given = x.contiguous(), of_y.contiguous()
-        for plan, some, some_y, *to in _parts(
-            weight, padding, dilation, *given, *([of_x] if for_x else [])
-        ):
+        whole = x.contiguous(), of_y.contiguous(), of_x
+        for plan, some, some_y, some_of_x in _parts(weight, padding, dilation, *whole):
             of_product = _scratch("products", len(plan.taps), len(weight), plan.width)
             _spread(some_y, plan.outputs, plan, 0, of_product)
             if for_x:
@@ -170,7 +169,7 @@ class _Minimal(torch.autograd.Function):
                 for piece in range(1, plan.pieces):
                     held = of_values[..., piece : piece + plan.width]
                     held.baddbmm_(taps[:, piece].mT, of_product)
-                _gather(of_values, plan.inputs, plan, plan.padding, to[0])
+                _gather(of_values, plan.inputs, plan, plan.padding, some_of_x)
             if for_weight:
                 if of_taps is None:
                     of_taps = x.new_zeros(len(plan.taps), plan.pieces, len(weight), x.shape[1])
@@ -180,7 +179,7 @@ class _Minimal(torch.autograd.Function):
                     of_taps[:, piece].baddbmm_(of_product, seen.mT)
         of_weight = None if of_taps is None else _of_taps(of_taps, weight, plan)
         of_bias = of_y.sum((0, *range(2, of_y.dim()))) if for_bias else None
-        return of_x, of_weight, of_bias, None, None
+        return of_x if for_x else None, of_weight, of_bias, None, None
 
 
 def _parts(weight: Tensor, padding: int, dilation: int, *tensors: Tensor) -> Iterator[Any]:
@@ -263,11 +262,10 @@ def _taps(weight: Tensor, plan: _Plan) -> Tensor:
     """Values of the filter, ``[points, pieces, out, channels]``."""
     out, given = weight.shape[:2]
     points, length = plan.taps.shape
-    filters = getattr(_kept, "filters", None)
+    filters: dict[int, tuple[Tensor, Tensor]] | None = getattr(_kept, "filters", None)
+    if filters is not None and id(weight) in filters:
+        return filters[id(weight)][1]
     keep = filters is not None and isinstance(weight, torch.nn.Parameter)
-    if keep and id(weight) in filters:
-        found: Tensor = filters[id(weight)][1]
-        return found
     size = points, plan.pieces * out * given
     values = weight.new_empty(size) if keep else _scratch("taps", *size)
     flat = weight.detach().reshape(out, given, -1)
@@ -276,7 +274,7 @@ def _taps(weight: Tensor, plan: _Plan) -> Tensor:
         flat = flat.view(out, given, plan.pieces, length).permute(2, 0, 1, 3)
     torch.mm(plan.taps, flat.reshape(-1, length).T, out=values)
     values = values.view(points, plan.pieces, out, given)
-    if keep:
+    if keep and filters is not None:
         # With the weight itself, so that no other takes its place in memory.
         filters[id(weight)] = weight, values
     return values

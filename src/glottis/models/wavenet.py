@@ -24,11 +24,11 @@ from torch.nn import functional as F
 
 from glottis.audio.linear_prediction import LinearPrediction
 from glottis.audio.mel import MelConfig
-from glottis.blocks.convolution import Conv1d
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
 from glottis.kernels import wavenet
+from glottis.kernels.activation import gated
 from glottis.likelihood.mixtures import (
     DiscretizedLogisticMixture,
     GaussianMixture,
@@ -170,7 +170,7 @@ class Layer(nn.Module):
         super().__init__()
         half = config.gate_channels // 2
         self.dilation, self.scale = dilation, config.residual_scale
-        self.gate = Conv1d(
+        self.gate = nn.Conv1d(
             config.residual_channels, config.gate_channels, config.kernel_size, dilation=dilation
         )
         self.condition = nn.Conv1d(config.mel.mels, config.gate_channels, 1, bias=False)
@@ -206,8 +206,7 @@ class Layer(nn.Module):
             shares.repeat(len(x), 1, 1),
             around.flatten(0, 1),
         ).view(gates.shape)
-        filtered, opened = gates.chunk(2, dim=2)
-        z = torch.tanh(filtered) * torch.sigmoid(opened)
+        z = gated(gates.flatten(0, 1)).unflatten(0, gates.shape[:2])
         weight = torch.cat([self.residual.weight, self.skip.weight])[..., 0]
         bias = torch.cat([self.residual.bias, self.skip.bias])  # type: ignore[list-item]
         change, skip = F.linear(z, weight, bias).split([x.shape[2], len(weight) - x.shape[2]], 2)

@@ -38,8 +38,8 @@ class Config:
     latents to copy them from sooner.
 
     ``mel_latents`` makes log-mels the posterior's mean, to which it adds what it learns: at first
-    nothing, with a standard deviation of a tenth. A decoder that turns log-mels into audio is then
-    right from the start; ``latent`` is the number of mels.
+    nothing, with a standard deviation of ``latent_noise`` nepers. A decoder that turns log-mels
+    into audio is then right from the start; ``latent`` is the number of mels.
 
     ``regression_layers`` of ConvNeXt, in ``regression_channels`` and ``regression_hidden``, see the
     text held along the frames, and the pitch, and give the prior a mean that changes within a token
