@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from glottis.audio.files import read
@@ -17,8 +20,10 @@ from glottis.cli import main
 from glottis.config import as_dict, build
 from glottis.errors import InputError
 from glottis.export import export_voice
+from glottis.export.storage import Storage
 from glottis.models.vits import VITS, Config
 from glottis.voice import Voice
+from glottis.voice.embedded import embed, embedded, field, fields
 from small_recipes import VITS as SMALL
 from synthetic_corpus import speech
 
@@ -90,11 +95,7 @@ def test_a_voice_file_converts_as_its_run_does(
     if pitch:
         run = _write(tmp_path, ["ann", "bob"], pitch=True, posterior_input="log_mels")
     out = export_voice(run, tmp_path / "pair.onnx", weights="float32", conversion=True)
-    assert sorted(path.name for path in tmp_path.glob("pair*")) == [
-        "pair.onnx",
-        "pair.onnx.conversion",
-        "pair.onnx.json",
-    ]
+    assert sorted(path.name for path in tmp_path.glob("pair*")) == ["pair.onnx", "pair.onnx.json"]
     voice = Voice.load(out)
     # Without noise there is nothing that the two draw in different ways.
     ours = voice.convert(recording, source="ann", target="bob", noise_scale=0.0)
@@ -116,9 +117,50 @@ def test_a_voice_file_converts_as_its_run_does(
         voice.convert(recording, source="ann", target="eve")
     with pytest.raises(InputError, match="one analysis window"):
         voice.convert(np.zeros(100, np.float32), source="ann", target="bob")
-    (tmp_path / "pair.onnx.conversion").unlink()
-    with pytest.raises(InputError, match=r"pair\.onnx\.conversion is missing.*--conversion"):
-        Voice.load(out).convert(recording, source="ann", target="bob")
+    for other, weights in (("alone", "float32"), ("small", "int8")):
+        alone = export_voice(run, tmp_path / f"{other}.onnx", weights=weights)
+        with pytest.raises(InputError, match=rf"{other}\.onnx does not convert.*--conversion"):
+            Voice.load(alone).convert(recording, source="ann", target="bob")
+
+
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+def test_what_both_graphs_have_is_kept_once(run: Path, tmp_path: Path, weights: Storage) -> None:
+    plain = export_voice(run, tmp_path / "plain.onnx", weights=weights)
+    both = export_voice(run, tmp_path / "both.onnx", weights=weights, conversion=True)
+    text = "A sentence."
+    heard = [Voice.load(path).speak(text, seed=1).samples for path in (plain, both)]
+    np.testing.assert_array_equal(*heard)
+    second = embedded(both.read_bytes())
+    assert second is not None
+    assert embedded(plain.read_bytes()) is None
+    grown = both.stat().st_size - plain.stat().st_size
+    kept = {tensor.name for tensor in onnx.load(plain).graph.initializer}
+    shared = [t for t in onnx.load_from_string(second).graph.initializer if t.name in kept]
+    assert sum("decoder" in tensor.name for tensor in shared) > 10
+    assert grown < len(second) - sum(len(tensor.raw_data) for tensor in shared) + 20_000
+    # And other programs see one graph.
+    assert onnx.load(both).graph == onnx.load(plain).graph
+    onnx.checker.check_model(onnx.load(both))
+
+
+def test_a_voice_that_is_cut_off_says_so(run: Path, tmp_path: Path, recording: Path) -> None:
+    path = export_voice(run, tmp_path / "both.onnx", conversion=True)
+    whole = path.read_bytes()
+    voice = Voice.load(path)
+    path.write_bytes(whole[:-1000])
+    with pytest.raises(InputError, match=r"both\.onnx cannot be loaded.*truncated"):
+        voice.convert(recording, source="ann", target="bob")
+    path.write_bytes(embed(whole, b"", ["no such weight"]))
+    with pytest.raises(InputError, match="no such weight"):
+        voice.convert(recording, source="ann", target="bob")
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.binary(max_size=300)), max_size=8))
+def test_fields_are_read_as_they_were_written(written: list[tuple[int, bytes]]) -> None:
+    message = b"".join(field(number, content) for number, content in written)
+    found = [(number, bytes(content)) for number, content, _ in fields(memoryview(message))]
+    assert found == written
+    assert b"".join(bytes(whole) for _, _, whole in fields(memoryview(message))) == message
 
 
 def test_a_single_speaker_has_no_conversion_to_export(tmp_path: Path) -> None:

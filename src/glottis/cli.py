@@ -410,7 +410,7 @@ def export(
     ] = 0.667,
     conversion: Annotated[
         bool,
-        typer.Option("--conversion", help="Also write NAME.onnx.conversion, for 'convert'."),
+        typer.Option("--conversion", help="Also what 'convert' needs, in the same file."),
     ] = False,
 ) -> None:
     """Export a trained run as one voice file, checked against torch before it is written.

@@ -570,9 +570,10 @@ def test_a_decoder_that_rests_learns_nothing() -> None:
 
 
 def test_new_latents_are_the_log_mels() -> None:
-    """A new posterior draws them with a standard deviation of a tenth; a new flow keeps them."""
+    """A new posterior draws them with the noise that was asked for; a new flow keeps them."""
     torch.manual_seed(0)
-    model, batch = VITS(Config(**{**SMALL, **MEL_LATENTS})), _batch([200, 150], [6, 9])
+    settings = {**SMALL, **MEL_LATENTS, "latent_noise": 0.1}
+    model, batch = VITS(Config(**settings)), _batch([200, 150], [6, 9])
     with torch.no_grad():
         found = model.explain(batch)
     assert torch.equal(found.flowed, found.latent)
@@ -702,6 +703,8 @@ def test_what_does_not_fit_is_refused() -> None:
         Config(centred_flow=True, flow_transformer_layers=1, align_on="mel")
     with pytest.raises(InputError, match=r"prior_blocks.*regression_layers"):
         Config(prior_blocks=2, align_on="mel")
+    with pytest.raises(InputError, match="latent_noise must be above 0 nepers, not 0"):
+        Config(latent_noise=0)
     with pytest.raises(InputError, match=r"mel_latents needs latent: 80.*log_mels.*latent: 192"):
         Config(mel_latents=True)
     with pytest.raises(InputError, match=r"segment_frames 20.*window_frames 32"):

@@ -19,7 +19,7 @@ import numpy as np
 
 from glottis.errors import InputError
 from glottis.export.checks import check, sentence_inputs
-from glottis.export.conversion import write_conversion
+from glottis.export.conversion import embed_conversion
 from glottis.export.description import (
     description_of,
     languages_spoken,
@@ -74,8 +74,8 @@ def export_voice(
         noise_scale: default temperature.
         settings: ``key=value`` words over the run's network settings, for what can still be chosen
             after training: ``n_timesteps=4 solver=dpm2`` of Grad-TTS.
-        conversion: also write ``NAME.onnx.conversion``, the graph of ``Voice.convert``, which
-            Piper's format has no place for.
+        conversion: put the graph of ``Voice.convert`` into the file, where other programs pass it
+            over.
 
     Returns:
         ``out``.
@@ -126,7 +126,7 @@ def export_voice(
         write_graph(graph, path, weights, metadata_of(facts, spoken), first, AUDIO_AXES)
         check(graph, path, **inputs)
         if conversion:
-            write_conversion(acoustic, out, weights, facts)
+            embed_conversion(acoustic, path, weights, facts)
         description = description_of(facts, spoken, name or out.stem, license, noise_scale, out)
         write_description(description, out)
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)

@@ -57,11 +57,22 @@ def languages_of(model: nn.Module) -> int:
 def conversion_graph(model: nn.Module) -> nn.Module:
     """Magnitudes of one speaker to audio of another, in operations that ONNX has.
 
-    See :class:`glottis.models.vits.graphs.ConversionGraph`. The model given is copied, not changed.
+    See :class:`glottis.models.vits.graphs.ConversionGraph`. The model given is copied, not changed;
+    its weights have the names that they have in :func:`voice_graph`'s module.
     """
-    graph: nn.Module = copy.deepcopy(model).export_conversion()  # type: ignore[operator]
-    to_plain_weights(graph)
-    return graph
+    from torch import nn
+
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.acoustic = copy.deepcopy(model).export_conversion()  # type: ignore[operator]
+            to_plain_weights(self)
+
+        def forward(self, *inputs: Tensor) -> Tensor:
+            samples: Tensor = self.acoustic(*inputs)
+            return samples
+
+    return Graph()
 
 
 def to_plain_weights(module: nn.Module) -> None:

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from glottis.errors import InputError
+from glottis.voice.embedded import embedded
 
 
-def open_session(path: Path, threads: int, simplify: bool) -> Any:
+def open_session(path: Path, threads: int, simplify: bool, second: bool = False) -> Any:
     """The graph in ``path``, ready to run on so many threads.
 
-    ``simplify`` lets onnxruntime rewrite it first, for graphs that others wrote.
+    ``simplify`` lets onnxruntime rewrite it first, for graphs that others wrote; ``second`` opens
+    the graph that is embedded in the file.
 
     Raises:
-        InputError: the file cannot be read, is a Git LFS pointer, truncated or no graph.
+        InputError: the file cannot be read, is a Git LFS pointer, truncated or no graph, or has no
+            second one.
     """
     import onnxruntime
 
@@ -34,7 +37,13 @@ def open_session(path: Path, threads: int, simplify: bool) -> Any:
             head = file.read(64)
         if head.startswith(b"version https://git-lfs"):
             raise InputError(f"{path} is a Git LFS pointer, not the voice; run 'git lfs pull'")
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        graph = embedded(path.read_bytes()) if second else str(path)
+        if graph is None:
+            raise InputError(
+                f"the voice {path} does not convert (glottis export --conversion makes one that "
+                "does, from a VITS of several speakers)"
+            )
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except InputError:

@@ -288,13 +288,7 @@ class Voice:
         """
         speakers = [self._speaker(name) for name in (source, target)]
         if self._conversion is None:
-            path = self.path.with_name(self.path.name + ".conversion")
-            if not path.is_file():
-                raise InputError(
-                    f"the voice {self.name} does not convert: {path.name} is missing beside it "
-                    "(glottis export --conversion makes it, from a VITS of several speakers)"
-                )
-            self._conversion = open_session(path, self._threads, simplify=False)
+            self._conversion = open_session(self.path, self._threads, simplify=False, second=True)
         known = self._conversion.get_modelmeta().custom_metadata_map
         config = MelConfig(
             sample_rate=self.sample_rate,
