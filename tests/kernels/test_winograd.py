@@ -186,6 +186,17 @@ def test_weights_that_stay_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert close(y, layer.double()(x.double()))
 
 
+def test_training_goes_on_after_inference() -> None:
+    # Memory that stays must not belong to the inference in which it was first needed.
+    x, weight = draw(6, (2, 3, 5000), (4, 3, 5))
+    with torch.inference_mode():
+        whole = winograd.convolve(x, weight, kind="numba")
+    y = winograd.convolve(x, weight, kind="numba")
+    y.sum().backward()
+    assert torch.equal(y, whole)
+    assert x.grad is not None
+
+
 def test_it_is_chosen_where_it_pays() -> None:
     def chosen(*shapes: tuple[int, ...]) -> bool:
         x, weight = draw(4, *shapes)

@@ -30,6 +30,11 @@ Array = NDArray[np.float32]
 #: Outputs a tile and taps a piece, by the length of the filter.
 SIGNAL_FORMS = {3: (6, 3), 5: (6, 5), 7: (4, 7), 11: (6, 6)}
 PICTURE_FORM = (4, 3)
+#: What a transformed value and a transformed weight cost, in multiplications of a product
+#: (measured with one thread on AVX2).
+VALUE, WEIGHT = 50, 30
+#: Transformed values of so many items are kept at once, in bytes: what the caches hold.
+ROOM = 2**24
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int, dilation: int) -> Tensor:
@@ -46,11 +51,7 @@ def fits(weight: Tensor, dilation: int) -> bool:
 
 
 def pays(x: Tensor, weight: Tensor, padding: int, dilation: int) -> bool:
-    """Whether the form is the quicker one, by a count of what each has to do.
-
-    A multiplication of a product is the unit; a transformed value costs ``VALUE`` of them and a
-    transformed weight ``WEIGHT`` (measured with one thread on AVX2).
-    """
+    """Whether the form is the quicker one, by a count of what each has to do."""
     plan = _plan(x.shape, weight.shape, padding, dilation)
     if min(plan.size) < 1:
         return False
@@ -60,12 +61,6 @@ def pays(x: Tensor, weight: Tensor, padding: int, dilation: int) -> bool:
     product = values * plan.pieces * out * given
     weights = len(plan.taps) * plan.pieces * out * given
     return product + VALUE * values * (out + given) + WEIGHT * weights < 0.9 * direct
-
-
-VALUE = 50
-WEIGHT = 30
-#: Transformed values of so many items are kept at once, in bytes: what the caches hold.
-ROOM = 2**24
 
 
 class _Plan(NamedTuple):
@@ -193,11 +188,15 @@ def _parts(weight: Tensor, padding: int, dilation: int, *tensors: Tensor) -> Ite
 
 def _scratch(name: str, *shape: int) -> Tensor:
     """Memory of this thread that stays: fresh pages would cost as much as what is written there."""
+    size = math.prod(shape)
     held = getattr(_kept, name, None)
-    if held is None or held.numel() < math.prod(shape):
-        held = torch.empty(math.prod(shape))
-        setattr(_kept, name, held)
-    return held[: math.prod(shape)].view(shape)
+    if held is None or held.numel() < size:
+        # Whoever asks first, training may write into it later.
+        with torch.inference_mode(False):
+            held = torch.empty(size)
+        if size <= ROOM:
+            setattr(_kept, name, held)
+    return held[:size].view(shape)
 
 
 _kept = threading.local()

@@ -17,9 +17,10 @@ class TrainingConfig:
     ``learning_rate``: it rises over ``warmup_steps`` and then stays (``constant``), falls as half a
     cosine to ``final_rate`` of it at ``max_steps`` (``cosine``), or as the inverse square root of
     the step (``noam``). ``average`` is the decay of the running mean of the weights, which is what
-    is validated and exported. Steps count batches. A model that aligns text and speech should have
-    done so in ``aligned_by`` steps; a warning says when it has not. ``durations`` is a file of
-    alignments for models that take them as given; see :mod:`glottis.training.durations`.
+    is validated and exported; a run that has just begun has a shorter one. Steps count batches. A
+    model that aligns text and speech should have done so in ``aligned_by`` steps; a warning says
+    when it has not. ``durations`` is a file of alignments for models that take them as given; see
+    :mod:`glottis.training.durations`.
     ``precision`` ``auto`` is bf16 where the machine multiplies in it and fp32 elsewhere.
     """
 
