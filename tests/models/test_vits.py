@@ -78,6 +78,7 @@ MORE = {
     "pitch": PITCH,
     "mel_latents": MEL_LATENTS,
     "centred": {**MEL_LATENTS, "centred_flow": True},
+    "told": {**MEL_LATENTS, "centred_flow": True, "condition_prior": True},
     "taken": {"encoder_channels": 12, "encoder_prenet": True, "unit_speakers": True},
 }
 ALL = pytest.mark.parametrize("changes", list(MORE.values()), ids=list(MORE))
@@ -601,8 +602,11 @@ def test_the_frame_prior_inverts_and_says_what_it_does_to_volumes() -> None:
     torch.testing.assert_close(prior.inverse(latent, held, bells, mask), u)
 
 
-def test_a_glow_tts_is_a_frame_prior() -> None:
-    """On its average speaker it says of log-mels what it says as a model of its own."""
+@pytest.mark.parametrize("told", [False, True])
+def test_a_glow_tts_is_a_frame_prior(told: bool) -> None:
+    """It says of log-mels what it says as a model of its own: of each speaker where the prior is
+    told, else of the average one.
+    """
     from glottis.models import glow_tts
 
     torch.manual_seed(0)
@@ -624,12 +628,16 @@ def test_a_glow_tts_is_a_frame_prior() -> None:
         )
     ).eval()
     with torch.no_grad():
-        theirs.speakers.weight[1] = theirs.speakers.weight[0]
+        if not told:
+            theirs.speakers.weight[1] = theirs.speakers.weight[0]
         for parameter in theirs.decoder.couplings.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
         for norm in theirs.decoder.norms:
             norm.initialized.fill_(True)
-    changes = {"encoder_channels": 12, "encoder_prenet": True, "encoder_layers": 2}
+    changes: dict[str, object] = {"encoder_channels": 12, "encoder_prenet": True}
+    changes["encoder_layers"] = 2
+    if told:
+        changes |= {"condition_prior": True, "centred_flow": True}
     ours = _model(**MEL_LATENTS, **changes, unit_speakers=True)
     taken = ours.adapted(theirs.state_dict())
     own = ours.state_dict()
@@ -637,14 +645,16 @@ def test_a_glow_tts_is_a_frame_prior() -> None:
     anew = {k for k in own if k.startswith("frame_prior.") and k not in fitting}
     assert anew == {"frame_prior.log_scale"}
     ours.load_state_dict(fitting, strict=False)
-    batch = _batch([20, 30], [6, 9])
+    batch = replace(_batch([20, 30], [6, 9]), speaker=torch.tensor([0, 1]))
     with torch.no_grad():
+        ours.speakers.weight[:2] = theirs.speakers.weight
+        speaker = ours._speaker(batch.speaker)
         wanted = theirs.align(batch)
         prior, _ = ours._text(batch)
         mask = mask_from_lengths(batch.mel_lengths, 30)
         bells = pitch_bells(*recorded_pitch(torch.where(mask.squeeze(1), batch.pitch, 0.0)))
-        held = expand(ours.frame_prior.regression.start(prior.hidden), wanted.durations, 30)
-        expected, latent, ladj = ours.frame_prior(batch.mel, held, bells, mask)
+        held = expand(ours.frame_prior.start(prior.hidden, speaker), wanted.durations, 30)
+        expected, latent, ladj = ours.frame_prior(batch.mel, held, bells, mask, speaker)
         # A posterior without width: its entropy is known, and what is left is the density.
         narrow = torch.full_like(latent, -20.0)
         mean, scale = (expand(x, wanted.durations, 30) for x in (prior.mean, prior.log_scale))
@@ -697,6 +707,8 @@ def test_what_does_not_fit_is_refused() -> None:
         Config(alignment_steps=5)
     with pytest.raises(InputError, match=r"segment_frames.*align_on"):
         Config(segment_frames=64)
+    with pytest.raises(InputError, match="condition_prior .* takes centred_flow"):
+        Config(**{**MEL_LATENTS, "latent": 80, "condition_prior": True})
     with pytest.raises(InputError, match=r"regression_layers.*align_on"):
         Config(regression_layers=2)
     with pytest.raises(InputError, match=r"centred_flow.*flow_transformer_layers"):

@@ -52,7 +52,9 @@ class Config:
     of all speakers sum to zero (:class:`~glottis.models.vits.speaker_flow.CentredShift`), and they
     learn by Gaussians of the symbols alone, weighted by ``symbol_weight`` a frame and channel. A
     frame prior guesses from sentence and pitch who speaks, and then nothing is gained by taking
-    the speaker out, without which there is no conversion.
+    the speaker out, without which there is no conversion. As the flow learns to do so by itself,
+    the frame prior may be told the speaker, with ``condition_prior``: what shifts cannot make
+    alike (how noisy a recording is, how much of it varies) is then drawn as each speaker has it.
 
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.
@@ -114,6 +116,7 @@ class Config:
     regression_layers: int = 0
     regression_channels: int = 256
     regression_hidden: int = 768
+    condition_prior: bool = False
     prior_blocks: int = 0
     prior_channels: int = 128
     prior_layers: int = 4
@@ -176,6 +179,11 @@ class Config:
             raise InputError("centred_flow has no flow_transformer_layers; leave one of them out")
         if self.prior_blocks and not self.regression_layers:
             raise InputError("prior_blocks explain what regression_layers leave: give some")
+        if self.condition_prior and not (self.centred_flow and self.regression_layers):
+            raise InputError(
+                "condition_prior is for regression_layers, and takes centred_flow: a flow that "
+                "learns by a prior which knows the speaker has nothing to take out"
+            )
         if self.mel_latents and (
             self.latent != self.mel.mels or self.posterior_input != "log_mels"
         ):

@@ -11,7 +11,8 @@ from glottis.models.vits.config import Config
 
 
 class FramePrior(nn.Module):
-    """What text and pitch say of flowed latents, of no speaker in particular.
+    """What text and pitch say of flowed latents: of no speaker in particular, or with
+    ``condition_prior`` of each.
 
     A regression gives their mean. About it they have Gaussians of one scale a channel, by which the
     posterior learns; and Glow-TTS' flow takes what is left to latents that have the tokens'
@@ -19,15 +20,18 @@ class FramePrior(nn.Module):
     learnt by it would be held to whatever this flow believes so far. Together they are glottis'
     Glow-TTS, over what VITS' flow makes of latents.
 
-    ``held`` ``[batch, width, frames]`` is :attr:`Regression.start` of the hidden text, each token
-    held for its frames; ``bells`` of the pitch, or None; ``mask`` bool ``[batch, 1, frames]``.
-    Frames come in whole groups of ``group``.
+    ``held`` ``[batch, width, frames]`` is what :meth:`start` makes of the hidden text, each token
+    held for its frames; ``bells`` of the pitch, or None; ``mask`` bool ``[batch, 1, frames]``;
+    ``speaker`` an embedding ``[batch, speaker_channels, 1]``, which is not looked at where the
+    prior is of no speaker in particular. Frames come in whole groups of ``group``.
     """
 
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
+        told = config.condition_prior and config.speakers > 1
+        self.given = config.speaker_channels if told else 0
         self.regression = Regression(
-            channels,
+            channels + self.given,
             config.latent,
             config.regression_channels,
             config.regression_hidden,
@@ -40,7 +44,6 @@ class FramePrior(nn.Module):
         self.flow: GlowFlow | None = None
         self.pitch: PitchCondition | None = None
         if config.prior_blocks:
-            told = config.speaker_channels if config.pitch else 0
             self.flow = GlowFlow(
                 config.latent,
                 self.group,
@@ -48,13 +51,27 @@ class FramePrior(nn.Module):
                 config.prior_channels,
                 config.prior_kernel,
                 config.prior_layers,
-                condition_channels=told,
+                condition_channels=config.speaker_channels if config.pitch or told else 0,
             )
-            if told:
-                self.pitch = PitchCondition(told, self.group)
+            if config.pitch:
+                self.pitch = PitchCondition(config.speaker_channels, self.group)
+
+    def start(self, hidden: Tensor, speaker: Tensor | None) -> Tensor:
+        """Of the hidden text ``[batch, channels, text]``, what is held along the frames."""
+        if self.given:
+            if speaker is None:
+                raise ValueError("this prior is told the speaker, and was given none")
+            hidden = torch.cat([hidden, speaker.expand(-1, -1, hidden.shape[2])], dim=1)
+        started: Tensor = self.regression.start(hidden)
+        return started
 
     def forward(
-        self, flowed: Tensor, held: Tensor, bells: Tensor | None, mask: Tensor
+        self,
+        flowed: Tensor,
+        held: Tensor,
+        bells: Tensor | None,
+        mask: Tensor,
+        speaker: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Flowed latents -> the regression, latents of the tokens' Gaussians, all
         ``[batch, latent, frames]``, and the latter's ``log|det|`` ``[batch]``.
@@ -63,24 +80,35 @@ class FramePrior(nn.Module):
         rest = torch.where(mask, flowed - mean, 0.0).detach()
         if self.flow is None:
             return mean, rest, rest.new_zeros(len(rest))
-        latent, ladj = self.flow.call_and_ladj(rest, mask, self._condition(bells))
+        latent, ladj = self.flow.call_and_ladj(rest, mask, self._condition(bells, speaker))
         return mean, latent, ladj
 
-    def inverse(self, latent: Tensor, held: Tensor, bells: Tensor | None, mask: Tensor) -> Tensor:
+    def inverse(
+        self,
+        latent: Tensor,
+        held: Tensor,
+        bells: Tensor | None,
+        mask: Tensor,
+        speaker: Tensor | None = None,
+    ) -> Tensor:
         """Draws of the tokens' Gaussians to flowed latents, both ``[batch, latent, frames]``."""
         if self.flow is not None:
-            latent = self.flow.inverse(latent, mask, self._condition(bells))
+            latent = self.flow.inverse(latent, mask, self._condition(bells, speaker))
         expected: Tensor = self.regression(held, bells, mask)
         return latent + expected
 
-    def _condition(self, bells: Tensor | None) -> Tensor | None:
-        return None if self.pitch is None else self.pitch(bells)
+    def _condition(self, bells: Tensor | None, speaker: Tensor | None) -> Tensor | None:
+        """What the flow is told."""
+        condition = None if self.pitch is None else self.pitch(bells)
+        if not self.given:
+            return condition
+        return speaker if condition is None else condition + speaker
 
 
 def adapted(prior: FramePrior, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a Glow-TTS under the names that they have in a VITS with this frame prior.
 
-    That model is told the speaker, which a frame prior is not: it hears the mean of all speakers.
+    That model is told the speaker. A frame prior that is not hears the mean of all speakers.
     """
     flow = ("decoder.norms.", "decoder.mixers.", "decoder.couplings.")
     result = {}
@@ -99,7 +127,7 @@ def adapted(prior: FramePrior, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         bias = weights["encoder.mean.bias"]
         result["encoder.project.bias"] = torch.cat([bias, torch.zeros_like(bias)])
     table = weights.get("speakers.weight")
-    if table is None:
+    if table is None or prior.given:
         return result
     speaker = nn.functional.normalize(table, dim=1).mean(0)
     start, heard = "frame_prior.regression.start.", result.get("frame_prior.pitch.project.bias")

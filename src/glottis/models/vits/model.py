@@ -309,17 +309,16 @@ class VITS(nn.Module):
             "diagonality": diagonality(found.durations, found.text_lengths).mean(),
             "coverage": coverage(found.durations, found.text_lengths).mean(),
         }
-        loss = torch.zeros((), device=mask.device)
+        loss, speaker = torch.zeros((), device=mask.device), self._speaker(batch.speaker)
         if self.frame_prior is not None:
-            held = along(self.frame_prior.regression.start(found.prior.hidden))
-            expected, latent, ladj = self.frame_prior(found.flowed, held, bells, mask)
+            held = along(self.frame_prior.start(found.prior.hidden, speaker))
+            expected, latent, ladj = self.frame_prior(found.flowed, held, bells, mask, speaker)
             own = found.log_scale.detach()
             logs["prior"] = kl_from_draw(latent, own, mean, log_scale, mask, ladj)
             loss = rise * config.kl_weight * logs["prior"]
             mean, log_scale = expected, self.frame_prior.log_scale.expand_as(expected)
         logs["kl"] = kl_from_draw(found.flowed, found.log_scale, mean, log_scale, mask)
         loss = loss + rise * config.kl_weight * logs["kl"]
-        speaker = self._speaker(batch.speaker)
         if self.symbols is not None:
             # The flow by itself: how likely its image is for the symbols alone.
             symbols, image = self._symbols(batch, found), found.flowed
@@ -534,8 +533,8 @@ class VITS(nn.Module):
         mean = expand(prior.mean, durations, longest)
         flowed = mean + noise(self.config.latent, longest, 0) * scale
         if self.frame_prior is not None:
-            held = expand(self.frame_prior.regression.start(prior.hidden), durations, longest)
-            flowed = self.frame_prior.inverse(flowed, held, bells, mask)
+            held = expand(self.frame_prior.start(prior.hidden, given), durations, longest)
+            flowed = self.frame_prior.inverse(flowed, held, bells, mask, given)
         samples = self.decode(self.flow.inverse(flowed, mask, condition), given, pitch)
         return samples[:, : lengths.max() * self.config.mel.hop], durations
 
