@@ -138,6 +138,9 @@ def test_a_voice_file_is_enough_to_train_on(data: Path, tmp_path: Path) -> None:
         )
         ours, theirs = (load_file(f / "model.safetensors") for f in (before, again))
         for key in ours:
+            if key.endswith("weight.original1"):  # of normalised weights: a direction, any length
+                for weights in (ours, theirs):
+                    weights[key] = torch.nn.functional.normalize(weights[key].flatten(1), dim=1)
             if not key.startswith("discriminators."):
                 torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
     (tmp_path / "broken.onnx").write_bytes(b"no graph")

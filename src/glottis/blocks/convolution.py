@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from glottis.kernels.winograd import convolve
+from glottis.kernels import winograd
 
 
 class Conv1d(nn.Conv1d):
@@ -17,7 +17,7 @@ class Conv1d(nn.Conv1d):
         if not _is_plain(self):
             return super()._conv_forward(input, weight, bias)
         padding, dilation = self.padding[0], self.dilation[0]
-        return convolve(input, weight, bias, padding=int(padding), dilation=dilation)
+        return winograd.convolve(input, weight, bias, padding=int(padding), dilation=dilation)
 
 
 class Conv2d(nn.Conv2d):
@@ -30,10 +30,12 @@ class Conv2d(nn.Conv2d):
         if weight.shape[3] == 1 and wide == 0:
             # What lies below a sample is one width later in the picture read line by line.
             width, columns = input.shape[3], weight.squeeze(3)
-            lines = convolve(input.flatten(2), columns, bias, padding=high * width, dilation=width)
+            lines = winograd.convolve(
+                input.flatten(2), columns, bias, padding=high * width, dilation=width
+            )
             return lines.unflatten(2, (-1, width))
         if high == wide:
-            return convolve(input, weight, bias, padding=high)
+            return winograd.convolve(input, weight, bias, padding=high)
         return super()._conv_forward(input, weight, bias)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from glottis.blocks.convolution import Conv2d
 from glottis.blocks.pitch import PitchInput
-from glottis.kernels.activation import mish
+from glottis.kernels import activation
 
 
 class Convolution(nn.Module):
@@ -34,7 +34,7 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, counted: Tensor | None) -> Tensor:
         x = self.convolve(_inside(x, mask))
         if counted is None:
-            return _inside(mish(self.norm(x)), mask)
+            return _inside(activation.mish(self.norm(x)), mask)
         batch, channels, mels, frames = x.shape
         groups = self.norm.num_groups
         x = x.float().view(batch, groups, -1, frames)
@@ -44,7 +44,7 @@ class Convolution(nn.Module):
         variance = ((x - mean).square() * where).sum((2, 3), keepdim=True) / count
         x = ((x - mean) * torch.rsqrt(variance + self.norm.eps)).view(batch, channels, mels, frames)
         x = x * self.norm.weight[:, None, None] + self.norm.bias[:, None, None]
-        return _inside(mish(x), mask)
+        return _inside(activation.mish(x), mask)
 
 
 class ResidualBlock(nn.Module):
@@ -58,7 +58,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor | None, counted: Tensor | None, t: Tensor) -> Tensor:
-        y = self.first(x, mask, counted) + self.time(mish(t))[:, :, None, None]
+        y = self.first(x, mask, counted) + self.time(activation.mish(t))[:, :, None, None]
         out: Tensor = self.second(y, mask, counted) + self.shortcut(_inside(x, mask))
         return out
 

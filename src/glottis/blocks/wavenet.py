@@ -8,7 +8,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from glottis.blocks.convolution import Conv1d
 from glottis.blocks.transformer import Transformer
-from glottis.kernels.activation import gated
+from glottis.kernels import activation
 
 
 class GatedStack(nn.Module):
@@ -67,7 +67,7 @@ class GatedStack(nn.Module):
             y = gate(x)
             if given is not None:
                 y = y + given
-            y = out(self.dropout(gated(y)))
+            y = out(self.dropout(activation.gated(y)))
             if layer < last:
                 residual, skip = y.split([self.channels, self.channels], dim=1)
                 x = (x + residual) * mask

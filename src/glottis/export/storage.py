@@ -63,7 +63,7 @@ def write_graph(
             dynamo=False,
         )
     model = simplified(onnx.load(str(path)))
-    stored = _store(model, weights)
+    stored = _store(model, weights, graph.state_dict().keys())
     if unspoken:
         metadata = {**metadata, UNSPOKEN: _unspoken(graph, stored)}
     graph.load_state_dict(
@@ -87,8 +87,10 @@ def write_graph(
     onnx.save(model, str(path))
 
 
-def _store(model: Any, weights: Storage) -> dict[str, np.ndarray]:
-    """Replace large float32 initializers by smaller ones and the nodes that widen them again.
+def _store(model: Any, weights: Storage, learnt: Collection[str]) -> dict[str, np.ndarray]:
+    """Replace large ``learnt`` float32 initializers by smaller ones, which nodes widen again.
+
+    What is no weight (filters of mels, for one) stays as it is: the network was not asked about it.
 
     Returns the values that the graph now computes with, by name.
     """
@@ -98,27 +100,28 @@ def _store(model: Any, weights: Storage) -> dict[str, np.ndarray]:
     for tensor in model.graph.initializer:
         array = numpy_helper.to_array(tensor)
         values[tensor.name] = array
-        if weights == "float32" or array.dtype != np.float32 or array.size < 1024:
+        small = array.dtype != np.float32 or array.size < 1024 or tensor.name not in learnt
+        if weights == "float32" or small:
             kept.append(tensor)
             continue
-        small = f"{tensor.name}/stored"
+        place = f"{tensor.name}/stored"
         if weights == "float16" or array.ndim < 2:
             half = array.astype(np.float16)
             if not np.isfinite(half).all():
                 raise InputError(f"{tensor.name} does not fit into float16; use --weights float32")
-            kept.append(numpy_helper.from_array(half, small))
-            nodes.append(helper.make_node("Cast", [small], [tensor.name], to=TensorProto.FLOAT))
+            kept.append(numpy_helper.from_array(half, place))
+            nodes.append(helper.make_node("Cast", [place], [tensor.name], to=TensorProto.FLOAT))
             values[tensor.name] = half.astype(np.float32)
             continue
         axes = tuple(range(1, array.ndim))
         scale = (np.maximum(np.abs(array).max(axes), 1e-12) / 127.0).astype(np.float32)
         spread = scale.reshape(-1, *(1 for _ in axes))
         whole = np.rint(array / spread).astype(np.int8)
-        kept.append(numpy_helper.from_array(whole, small))
+        kept.append(numpy_helper.from_array(whole, place))
         kept.append(numpy_helper.from_array(scale, f"{tensor.name}/scale"))
         nodes.append(
             helper.make_node(
-                "DequantizeLinear", [small, f"{tensor.name}/scale"], [tensor.name], axis=0
+                "DequantizeLinear", [place, f"{tensor.name}/scale"], [tensor.name], axis=0
             )
         )
         values[tensor.name] = whole.astype(np.float32) * spread

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from glottis.errors import InputError
-from glottis.kernels.winograd import same_weights
+from glottis.kernels import winograd
 
 Score = Callable[[Tensor, Tensor], Tensor]
 Solver = Literal["euler", "midpoint", "heun", "dpm2", "ml_sde", "sde"]
@@ -176,7 +176,7 @@ def sample(
         return score(x, x.new_full(x.shape[:1], t))
 
     # One network, asked over and over.
-    with same_weights():
+    with winograd.same_weights():
         if solver == "dpm2":
             return _dpm2(score_at, start, mean, schedule, steps)
         x, h = start, 1.0 / steps

@@ -27,8 +27,7 @@ from glottis.audio.mel import MelConfig
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
-from glottis.kernels import wavenet
-from glottis.kernels.activation import gated
+from glottis.kernels import activation, wavenet
 from glottis.likelihood.mixtures import (
     DiscretizedLogisticMixture,
     GaussianMixture,
@@ -206,7 +205,7 @@ class Layer(nn.Module):
             shares.repeat(len(x), 1, 1),
             around.flatten(0, 1),
         ).view(gates.shape)
-        z = gated(gates.flatten(0, 1)).unflatten(0, gates.shape[:2])
+        z = activation.gated(gates.flatten(0, 1)).unflatten(0, gates.shape[:2])
         weight = torch.cat([self.residual.weight, self.skip.weight])[..., 0]
         bias = torch.cat([self.residual.bias, self.skip.bias])  # type: ignore[list-item]
         change, skip = F.linear(z, weight, bias).split([x.shape[2], len(weight) - x.shape[2]], 2)
