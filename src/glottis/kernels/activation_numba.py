@@ -6,15 +6,12 @@ float32, contiguous. With ``e = exp(x)`` and ``m = e + e^2 / 2``, Mish is ``x m 
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.kernels.threads import in_parts
 from glottis.kernels.vector_math import compiled, exponentials, single
 
 Array = NDArray[np.float32]
@@ -104,24 +101,13 @@ def _differentiate_gated(x, of_y, of_x):  # type: ignore[no-untyped-def]
                 of_b[i] = scale * (single(1.0) - u[i]) * share * v[i] * opened
 
 
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="glottis-activation")
-
-
 def _in_parts(function: Callable[..., None], arrays: tuple[Array, ...], threads: int) -> None:
-    """First axes shared out over plain threads: a second OpenMP pool beside torch's stutters."""
-    size = len(arrays[0])
-    threads = max(1, min(threads, size, arrays[0].size // 65536, os.cpu_count() or 1))
-    edges = [size * k // threads for k in range(threads + 1)]
+    """First axes shared out, where there is enough to share."""
 
-    def work(edge: tuple[int, int]) -> None:
-        function(*(a[edge[0] : edge[1]] for a in arrays))
+    def work(part: slice) -> None:
+        function(*(a[part] for a in arrays))
 
-    if threads == 1:
-        work((0, size))
-    else:
-        list(_pool().map(work, itertools.pairwise(edges)))
+    in_parts(work, len(arrays[0]), min(threads, arrays[0].size // 65536))
 
 
 def mish(x: Array, threads: int = 1) -> Array:

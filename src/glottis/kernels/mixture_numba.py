@@ -11,14 +11,13 @@ Arrays are float32 ``[outer, component, inner]`` of any strides.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.kernels.threads import in_parts
 from glottis.kernels.vector_math import compiled, exponentials, single
 
 Array = NDArray[np.float32]
@@ -208,22 +207,10 @@ def _differentiate_rows(  # type: ignore[no-untyped-def]
                     of_log_scale[row, m, start + i] = v[i]
 
 
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="glottis-mixture")
-
-
 def _in_parts(work: Callable[[slice], None], shape: tuple[int, ...], threads: int) -> None:
-    """Outer rows shared out over plain threads."""
+    """Outer rows shared out, where there is enough to share."""
     outer, components, inner = shape
-    threads = max(1, min(threads, outer, outer * components * inner // 65536, os.cpu_count() or 1))
-    step = -(-outer // threads) or 1
-    parts = [slice(start, start + step) for start in range(0, outer, step)]
-    if len(parts) < 2:
-        for part in parts:
-            work(part)
-    else:
-        list(_pool().map(work, parts))
+    in_parts(work, outer, min(threads, outer * components * inner // 65536))
 
 
 def log_probability(edge: Array, parameters: list[Array], classes: int, threads: int = 1) -> Array:

@@ -9,15 +9,13 @@ their tiles lie side by side, so that the products run along them.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glottis.kernels.threads import in_parts
 from glottis.kernels.vector_math import compiled, single
 
 Array = NDArray[np.float32]
@@ -191,19 +189,5 @@ def add(
 
 
 def _share(work: Callable[..., None], arguments: tuple[Any, ...], size: int, threads: int) -> None:
-    """Channels shared out over plain threads: a second OpenMP pool beside torch's stutters."""
-    if threads == 1 or size < threads:
-        work(*arguments, 0, size)
-        return
-    edges = [size * k // threads for k in range(threads + 1)]
-    done = [
-        _pool(threads).submit(work, *arguments, low, high)
-        for low, high in itertools.pairwise(edges)
-    ]
-    for each in done:
-        each.result()
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="glottis-winograd")
+    """Channels shared out."""
+    in_parts(lambda part: work(*arguments, part.start, part.stop), size, threads)
