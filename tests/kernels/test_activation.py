@@ -43,6 +43,20 @@ def test_values_and_gradients(
     torch.testing.assert_close(x.grad.double(), precise.grad, atol=3e-6, rtol=3e-6)
 
 
+@BOTH
+def test_bfloat16_is_as_near_as_its_own_rounding(activation: type) -> None:
+    x = (3 * torch.randn(3, 4, 700)).bfloat16().requires_grad_()
+    precise = x.detach().double().requires_grad_()
+    y, wanted = activation(x, kind="numba"), activation(precise, kind="torch")
+    y.sum().backward()
+    wanted.sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert x.grad is not None
+    assert precise.grad is not None
+    torch.testing.assert_close(y.double(), wanted, atol=1e-6, rtol=2**-8)
+    torch.testing.assert_close(x.grad.double(), precise.grad, atol=1e-6, rtol=2**-8)
+
+
 def test_threads_share_large_ones_and_change_nothing() -> None:
     x = torch.randn(4, 64, 1024)
     before = torch.get_num_threads()

@@ -90,9 +90,10 @@ class LinearAttention(nn.Module):
             scores = scores.flatten(2)
             flat = torch.where(counted, x, 0.0).flatten(2)
         weights = scores.softmax(-1)
-        # [batch, channels, heads, size]: what each key gathers of the input.
-        gathered = (flat @ weights.transpose(1, 2)).unflatten(2, (self.heads, self.size))
-        context = torch.einsum("hec,bchd->bhde", value, gathered)
+        # [batch, heads, size, channels]: what each key gathers of the input. In this order the
+        # gradient to the weights comes out in their own, which the softmax's needs.
+        gathered = (weights @ flat.transpose(1, 2)).unflatten(1, (self.heads, self.size))
+        context = torch.einsum("hec,bhdc->bhde", value, gathered)
         out = self.out.weight.view(channels, self.heads, self.size)
         matrix = torch.einsum("ohe,bhde,hdc->boc", out, context, query)
         mixed = matrix @ x.flatten(2) + self.out.bias[:, None]  # type: ignore[index]

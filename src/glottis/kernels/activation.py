@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 def mish(x: Tensor, *, kind: str = "auto") -> Tensor:
     """``x tanh(softplus(x))`` (Misra 2019), of any shape.
 
-    ``kind``: ``"auto"``, ``"numba"`` (float32 on the CPU, in one pass, gradients too) or
-    ``"torch"``. While torch.compile traces, ``"auto"`` is ``"torch"``.
+    ``kind``: ``"auto"``, ``"numba"`` (float32 and bfloat16 on the CPU, in one pass, gradients too)
+    or ``"torch"``. While torch.compile traces, ``"auto"`` is ``"torch"``.
 
     Raises:
         InputError: a kind that does not exist or cannot run on this tensor.
     """
     from glottis.kernels import activation_torch
 
-    kind = choose_elementwise("mish", kind, (x,))
-    return activation_torch.fused_mish(x) if kind == "numba" else activation_torch.mish(x)
+    wide = activation_torch.widened(x)
+    kind = choose_elementwise("mish", kind, (wide,))
+    if kind == "numba":
+        return activation_torch.fused_mish(wide).to(x.dtype)
+    return activation_torch.mish(x)
 
 
 def gated(x: Tensor, *, kind: str = "auto") -> Tensor:
@@ -39,5 +42,8 @@ def gated(x: Tensor, *, kind: str = "auto") -> Tensor:
     """
     from glottis.kernels import activation_torch
 
-    kind = choose_elementwise("gated", kind, (x,))
-    return activation_torch.fused_gated(x) if kind == "numba" else activation_torch.gated(x)
+    wide = activation_torch.widened(x)
+    kind = choose_elementwise("gated", kind, (wide,))
+    if kind == "numba":
+        return activation_torch.fused_gated(wide).to(x.dtype)
+    return activation_torch.gated(x)
