@@ -11,13 +11,15 @@ import torch
 
 from glottis.audio.linear_prediction import LinearPrediction
 from glottis.audio.mel import MelConfig
+from glottis.audio.period import Period
 from glottis.errors import InputError
 from glottis.kernels import wavenet
 from glottis.kernels.wavenet import OUTPUTS, Sampler, Weights
 from glottis.likelihood.mixtures import DiscretizedLogisticMixture, GaussianMixture, MuLaw
 
 MEL = MelConfig(fft_size=48, hop=12, mels=4)
-# Distributions, and the order of the linear prediction that they stand around.
+# Distributions, and the order of the linear prediction that they stand around; those of an order of
+# 5 and more also listen for the period.
 KINDS = [
     *((output, 0) for output in OUTPUTS),
     *((output, order) for output, order in zip(OUTPUTS[1:], (5, 1, 20), strict=True)),
@@ -38,7 +40,7 @@ def _weights(
     dilations = (1, 2, 6, 32, 3, 20)
     layers = len(dilations)
     return Weights(
-        first=some(8, 256 if output == "mulaw" else 1),
+        first=some(8, 256 if output == "mulaw" else 6 if order >= 5 else 1),
         first_bias=some(8),
         gate=some(layers, 24, 8, taps),
         gate_bias=some(layers, 24) * 0.1,
@@ -61,6 +63,7 @@ def _weights(
         minimum_log_scale=-14.0,
         start=128.0 if output == "mulaw" else 0.0,
         prediction=LinearPrediction(MEL, order, bits) if order else None,
+        period=Period(MEL) if order >= 5 else None,
     )
 
 
@@ -283,7 +286,11 @@ def test_bad_input_is_named() -> None:
         sampler.start(mels, [1, 2])
     with pytest.raises(InputError, match="'hidden'"):
         replace(weights, hidden=weights.hidden * np.nan)
+    with pytest.raises(ValueError, match="goes with linear prediction"):
+        replace(_weights(order=5), prediction=None)
+    with pytest.raises(ValueError, match="an odd number of values"):
+        replace(_weights(order=5), first=np.zeros((8, 7), np.float32))
     with pytest.raises(ValueError, match="linear prediction is of amplitudes"):
-        replace(_weights(order=5), prediction=LinearPrediction(MelConfig(), 5))
+        replace(_weights(order=1), prediction=LinearPrediction(MelConfig(), 5))
     with pytest.raises(ValueError, match="gate_bias"):
         replace(weights, gate_bias=weights.gate_bias[:2])

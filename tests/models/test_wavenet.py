@@ -27,7 +27,8 @@ SMALL = {
     "context": 1,
     "mel": MEL,
 }
-# Distributions, and the order of the linear prediction that they stand around.
+# Distributions, and the order of the linear prediction that they stand around; those of an order of
+# 6 and more also listen for the period.
 KINDS = [
     *((output, 0) for output in OUTPUTS),
     *((output, order) for output, order in zip(OUTPUTS[1:], (6, 1, 9), strict=True)),
@@ -37,6 +38,7 @@ KINDS = [
 def _model(**changes: object) -> WaveNet:
     torch.manual_seed(0)
     settings = {**SMALL, **changes}
+    settings.setdefault("period_taps", 5 if settings.get("linear_prediction", 0) >= 6 else 0)
     if settings.get("output") == "mulaw":
         settings["bits"] = 8
     return WaveNet(Config(**settings)).eval()  # type: ignore[arg-type]
@@ -79,7 +81,18 @@ def test_receptive_field_is_the_formulas_and_the_future_is_unseen(
     assert times == list(range(int(middle) + 1, int(middle) + 1 + field))
 
 
-@pytest.mark.parametrize("order", [0, 5])
+def test_one_period_ago_is_heard_too_and_no_further() -> None:
+    model = _model(linear_prediction=5, period_taps=5)
+    plain = _model(linear_prediction=5)
+    times, middle = _reach(model, 256)
+    first, last = times[0], times[-1]
+    assert first == int(middle) + 1
+    assert last < int(middle) + 1 + model.config.receptive_field
+    assert last > int(middle) + plain.config.receptive_field
+    assert model.config.receptive_field == model.weights().receptive_field
+
+
+@pytest.mark.parametrize("order", [0, 5, 6])
 def test_later_samples_never_change_earlier_ones(order: int) -> None:
     model, audio, mel = _model(linear_prediction=order), _audio(1), _mel(1)
     with torch.no_grad():
@@ -268,5 +281,9 @@ def test_bad_input_is_named() -> None:
         _model(output="mulaw", linear_prediction=8)
     with pytest.raises(InputError, match="takes 0"):
         _model(linear_prediction=33)
+    with pytest.raises(InputError, match="go with linear_prediction"):
+        _model(period_taps=5)
+    with pytest.raises(InputError, match="an odd number below"):
+        _model(linear_prediction=5, period_taps=4)
     with pytest.raises(ValueError, match="2 speakers"):
         _model(speakers=2).log_prob(_audio(1), mel)

@@ -106,6 +106,19 @@ def levinson(lags: Double) -> tuple[Double, Double]:
 def _transforms(config: MelConfig, order: int) -> tuple[Double, Double, Double]:
     """Log-mels to the log of a spectrum's magnitude, ``[bins, mels]`` and ``[bins]``, and a power
     spectrum to its lags, ``[order + 1, bins]``."""
+    spread, level = spectrum_of_mels(config)
+    bins, k = np.arange(len(spread)), np.arange(order + 1)
+    cosines = np.cos(2 * np.pi * np.outer(k, bins) / config.fft_size)
+    # A spectrum's two halves mirror each other about its first and its middle bin.
+    cosines *= np.where((bins == 0) | (2 * bins == config.fft_size), 1, 2) / config.fft_size
+    cosines *= np.exp(-0.5 * (2 * np.pi * SMOOTHING * k / config.sample_rate) ** 2)[:, None]
+    return spread, level, cosines
+
+
+@lru_cache(maxsize=8)
+def spectrum_of_mels(config: MelConfig) -> tuple[Double, Double]:
+    """Log-mels to the log of a spectrum's magnitude: a matrix ``[bins, mels]``, and what is added,
+    ``[bins]``."""
     filters = mel_filterbank(config).astype(np.float64)
     # A filter that is narrower than the bins are apart may hold none of them.
     filters += 1e-9 * filters.max()
@@ -116,9 +129,4 @@ def _transforms(config: MelConfig, order: int) -> tuple[Double, Double, Double]:
     window = hann(config.fft_size).astype(np.float64)
     # A filter's sum is the level of a flat spectrum, and the window's energy that of white noise.
     level = -spread @ np.log(filters.sum(1)) - 0.5 * np.log((window**2).sum())
-    k = np.arange(order + 1)
-    cosines = np.cos(2 * np.pi * np.outer(k, bins) / config.fft_size)
-    # A spectrum's two halves mirror each other about its first and its middle bin.
-    cosines *= np.where((bins == 0) | (2 * bins == config.fft_size), 1, 2) / config.fft_size
-    cosines *= np.exp(-0.5 * (2 * np.pi * SMOOTHING * k / config.sample_rate) ** 2)[:, None]
-    return spread, level, cosines
+    return spread, level

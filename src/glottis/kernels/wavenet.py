@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glottis.audio.linear_prediction import LinearPrediction
+from glottis.audio.period import Period
 from glottis.errors import InputError
 from glottis.kernels.choice import choose
 
 Array = NDArray[np.float32]
 Double = NDArray[np.float64]
-Predictors = tuple[Double, Double]
-"""Of each frame coefficients ``[batch, frames, order]`` and gains ``[batch, frames]``."""
+Predictors = tuple[Double, Double, NDArray[np.int64]]
+"""Of each frame coefficients ``[batch, frames, order]``, gains and periods in samples, ``[batch,
+frames]`` both."""
 Output = Literal["mulaw", "gaussian", "gaussian_mixture", "logistic_mixture"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -47,7 +49,8 @@ class Weights:
     ``R`` residual channels, ``G`` gate channels (first half tanh, second half sigmoid), ``S`` skip
     channels, ``O`` outputs, ``C`` conditioning channels:
 
-    ``first`` ``[R, 1]`` for amplitudes or ``[R, classes]``, ``first_bias`` ``[R]``;
+    ``first`` ``[R, 1]`` for amplitudes, ``[R, 1 + E]`` with a ``period``, or ``[R, classes]``;
+    ``first_bias`` ``[R]``;
     ``gate`` ``[L, G, R, K]`` (the last tap is the current sample), ``gate_bias`` ``[L, G]``;
     ``condition`` ``[L, G, C]``; ``residual`` ``[L, R, G/2]`` and ``residual_bias`` ``[L, R]``;
     ``skip`` ``[L, S, G/2]`` and ``skip_bias`` ``[L, S]``; ``hidden`` ``[S, S]``, ``hidden_bias``;
@@ -63,6 +66,9 @@ class Weights:
     of its prediction, divided by the root of the mean square of the last ``prediction.memory``
     excesses in units of their gains, its own among them and 1 before the first sample. ``loc`` and
     ``exp(log_scale)`` are in units of the gain, ``loc`` from the prediction on.
+
+    With a ``period`` as well, it also hears what it heard around one period before the sample to be
+    drawn: ``E`` values, an odd number, from ``E // 2`` samples earlier to as many later.
     """
 
     first: Array
@@ -88,12 +94,23 @@ class Weights:
     minimum_log_scale: float
     start: float
     prediction: LinearPrediction | None = None
+    period: Period | None = None
 
     def __post_init__(self) -> None:
         layers, gates, residual, _ = self.gate.shape
         skips, outputs = self.hidden.shape[0], self.last.shape[0]
+        heard = 2**self.bits if self.output == "mulaw" else 1
+        if self.period is not None:
+            heard = self.first.shape[1]
+            if self.prediction is None or self.period.mel != self.prediction.mel:
+                raise ValueError("a period goes with linear prediction from the same log-mels")
+            if heard % 2 or not 1 <= heard // 2 <= self.period.shortest:
+                raise ValueError(
+                    f"around a period an odd number of values is heard, below twice the shortest "
+                    f"period, not {heard - 1}"
+                )
         wanted = {
-            "first": (residual, 2**self.bits if self.output == "mulaw" else 1),
+            "first": (residual, heard),
             "first_bias": (residual,),
             "gate_bias": (layers, gates),
             "condition": (layers, gates, self.context.shape[0]),
@@ -134,7 +151,14 @@ class Weights:
         field = (self.gate.shape[3] - 1) * sum(self.dilations) + 1
         if self.prediction is None:
             return field
+        if self.period is not None:
+            field += self.period.longest + self.around
         return field + self.prediction.order + self.prediction.memory - 1
+
+    @property
+    def around(self) -> int:
+        """Samples to either side of one period ago that are heard too."""
+        return (self.first.shape[1] - 1) // 2 if self.period is not None else 0
 
 
 class Form(Protocol):
@@ -359,6 +383,8 @@ class Sampler:
         predictors = (
             np.zeros((len(self._mels), last - first, order)),
             np.ones((len(self._mels), last - first)),
+            # Where there is none, any that lies in the past.
+            np.full((len(self._mels), last - first), self.weights.around + 1),
         )
         for item, mel in enumerate(self._mels):
             frames = mel.shape[1]
@@ -373,9 +399,12 @@ class Sampler:
             table, case = cases_of(taps, frames)
             shares[item, : max(0, frames - first)] = table[case[first:last]]
             if prediction is not None and first < frames:
-                found = prediction(mel[:, first:last])
-                for held, part in zip(predictors, found, strict=True):
-                    held[item, : len(part)] = part
+                here = mel[:, first:last]
+                coefficients, gains = prediction(here)
+                predictors[0][item, : len(gains)] = coefficients
+                predictors[1][item, : len(gains)] = gains
+                if self.weights.period is not None:
+                    predictors[2][item, : len(gains)] = self.weights.period(here)
         self._form.hear(first, features, shares, predictors)
         self._heard = last
 

@@ -246,19 +246,20 @@ def _advance(  # type: ignore[no-untyped-def]
     thread, threads, first, shape, dilations, blocks, rings, matrices, width, scales, places, ends,
     into, into_bias, bias, timing, condition, shares, residual_bias, skip_bias, hidden_bias,
     last_bias, factors, history, history_at, past, past_at, partial, skips, opened, summed, hidden,
-    outputs, kind, bits, coefficients, gains, recent, squares, heard, teacher, uniforms, samples,
-    given, counter,
+    outputs, kind, bits, coefficients, gains, periods, recent, squares, echoes, heard, teacher,
+    uniforms, samples, given, counter,
 ):  # fmt: skip
     """What one thread does for ``len(uniforms[0])`` samples from time ``first`` on.
 
     ``shape`` is (batch, layers, taps, residual channels, hidden channels of a part, their padded
     gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
-    ``coefficients`` ``[batch, frame, order]`` are empty without linear prediction.
+    ``coefficients`` ``[batch, frame, order]`` are empty without linear prediction, and the rings of
+    what was heard, ``echoes`` ``[batch, time]``, where no period is listened for.
     """
     batch, layers, taps, residual, size, gates, wide, skip, half_wide, out, out_wide = shape
     window, hop, frames, origin = timing
     per_item = (frames - window + 1) * hop * window
-    order = coefficients.shape[2]
+    order, echo = coefficients.shape[2], echoes.shape[1]
     low, high = (0, PARTS) if threads == 1 else (thread, thread + 1)
     x = history[thread]
     met = 0
@@ -275,6 +276,13 @@ def _advance(  # type: ignore[no-untyped-def]
                 value = heard[item]
                 for i in range(residual):
                     x[to + i] = into[0, i] * value + into_bias[i]
+                if echo > 0:
+                    around = len(into) // 2 - 1
+                    then = now - periods[item, (now - origin) // hop] - around
+                    for k in range(1, len(into)):
+                        value = echoes[item, (then + k - 1) % echo]
+                        for i in range(residual):
+                            x[to + i] += into[k, i] * value
         for part in range(low, high):
             skips[part, :] = single(0.0)
         for layer in range(layers):
@@ -376,6 +384,8 @@ def _advance(  # type: ignore[no-untyped-def]
                     recent[item, now % order] = heard[item]
                     excess = (heard[item] - predicted) / gains[item, frame]
                     heard[item] = _at_level(excess, squares[item], now)
+                    if echo > 0:
+                        echoes[item, now % echo] = heard[item]
                 if given.shape[1] > 0:
                     for i in range(out):
                         given[item, step, i] = outputs[item * out_wide + i]
@@ -464,6 +474,8 @@ class Fast:
         # A ring of squares, and their sum behind it.
         self.squares = np.ones((batch, memory + 1))
         self.squares[:, memory] = memory
+        # Of what was heard, as far back as the earliest value around the longest period.
+        self.echoes = np.zeros((batch, w.period.longest + w.around if w.period else 0), np.float32)
         self.now = 0
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
@@ -495,8 +507,8 @@ class Fast:
                 w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
                 self.factors, self.history, self.history_at, self.past, self.past_at,
                 self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
-                self.kind, w.bits, *self.predictors, self.recent, self.squares, self.heard,
-                np.ascontiguousarray(teacher, np.float32), uniforms, samples, given, counter,
+                self.kind, w.bits, *self.predictors, self.recent, self.squares, self.echoes,
+                self.heard, np.ascontiguousarray(teacher, np.float32), uniforms, samples, given, counter,
             )  # fmt: skip
 
         others = [threading.Thread(target=work, args=(i,)) for i in range(1, self.threads)]
@@ -543,7 +555,8 @@ class Divided:
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         for form, part in zip(self.forms, self.parts, strict=False):
-            own = predictors[0][part], predictors[1][part]
+            coefficients, gains, periods = predictors
+            own = coefficients[part], gains[part], periods[part]
             form.hear(first, features[part], shares[part], own)
 
     def advance(

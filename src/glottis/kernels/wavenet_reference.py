@@ -31,6 +31,8 @@ class Reference:
         # All samples so far, and with linear prediction their excesses over their predictions.
         self.before: list[Double] = []
         self.excesses = [np.ones(batch)] * (0 if w.prediction is None else w.prediction.memory)
+        # What the network was given of them.
+        self.hearing: list[Double] = []
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         batch, frames, hop, window = shares.shape
@@ -64,16 +66,30 @@ class Reference:
                 self.excesses.append((self.heard - predicted) / gain)
                 recent = np.stack(self.excesses[-self.weights.prediction.memory :])
                 self.heard = recent[-1] / np.sqrt((recent**2).mean(0))
+                self.hearing.append(self.heard)
         return samples, given if parameters else None
 
     def _prediction(self) -> tuple[Double, Double]:
         """The linear prediction of the next sample and its gain, ``[batch]``."""
-        coefficients, gains = self.predictors
+        coefficients, gains, _ = self.predictors
         now, frame = len(self.before), (len(self.before) - self.first) // self.weights.hop
         predicted = np.zeros(len(gains))
         for k in range(min(coefficients.shape[2], now)):
             predicted += coefficients[:, frame, k] * self.before[now - 1 - k]
         return predicted, gains[:, frame]
+
+    def _period_ago(self) -> Double:
+        """What was heard around one period before the next sample, ``[batch, E]``."""
+        if self.weights.period is None:
+            return np.zeros((len(self.heard), 0))
+        now, side = len(self.hearing), self.weights.around
+        frame = (now - self.first) // self.weights.hop
+        found = np.zeros((len(self.heard), 2 * side + 1))
+        for item, period in enumerate(self.predictors[2][:, frame]):
+            for k in range(2 * side + 1):
+                then = now - period - side + k
+                found[item, k] = self.hearing[then][item] if then >= 0 else 0.0
+        return found
 
     def _step(self) -> Double:
         """One sample's outputs ``[batch, O]`` from everything that was heard."""
@@ -81,7 +97,8 @@ class Reference:
         if w.output == "mulaw":
             x = w.first.astype(np.float64).T[self.heard.astype(int)] + w.first_bias
         else:
-            x = self.heard[:, None] * w.first[:, 0].astype(np.float64) + w.first_bias
+            heard = np.concatenate([self.heard[:, None], self._period_ago()], axis=1)
+            x = heard @ w.first.T.astype(np.float64) + w.first_bias
         skips = np.zeros((len(x), len(w.hidden)))
         half = w.gate.shape[1] // 2
         for layer, dilation in enumerate(w.dilations):

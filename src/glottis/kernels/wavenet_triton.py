@@ -71,12 +71,13 @@ def _draw(  # type: ignore[no-untyped-def]
 def _advance(  # type: ignore[no-untyped-def]
     into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight,
     hidden_bias, last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard,
-    history, coefficients, gains, recent, squares, samples, given, first, origin, count, frames,
+    history, coefficients, gains, periods, recent, squares, echoes, samples, given, first, origin, count, frames,
     ring_total, residual_scale, skip_scale, floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
     WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, MEMORY: tl.constexpr,
-    LEVEL: tl.constexpr, TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
+    LEVEL: tl.constexpr, ECHOES: tl.constexpr, RING: tl.constexpr, TAUGHT: tl.constexpr,
+    GIVEN: tl.constexpr,
 ):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     r, h, s, o = tl.arange(0, R), tl.arange(0, H), tl.arange(0, S), tl.arange(0, OUT)
@@ -91,6 +92,8 @@ def _advance(  # type: ignore[no-untyped-def]
         gains += item * frames
         recent += item * ORDER
         squares += item * MEMORY
+        periods += item * frames
+        echoes += item * RING
     for step in range(0, count):
         now = first + step
         if KIND == 0:
@@ -99,6 +102,12 @@ def _advance(  # type: ignore[no-untyped-def]
             x = tl.load(into + r) * before + tl.load(into_bias + r)
         total = tl.zeros([S], tl.float32)
         frame = (now - origin) // HOP
+        if ECHOES > 0:
+            # Two rings further on, so that the remainder is not of a negative number.
+            then = now + 2 * RING - tl.load(periods + frame) - ECHOES // 2
+            for echo in range(0, ECHOES):
+                value = tl.load(echoes + (then + echo) % RING)
+                x += tl.load(into + (1 + echo) * R + r) * value
         if ORDER > 0:
             # The ring holds sample t at t modulo the order; terms beyond the order are nothing.
             terms = tl.load(coefficients + frame * ORDER + k, mask=k < ORDER, other=0.0)
@@ -162,6 +171,9 @@ def _advance(  # type: ignore[no-untyped-def]
             tl.debug_barrier()
             level = tl.sum(tl.load(squares + m, mask=m < MEMORY, other=0.0), axis=0) / MEMORY
             before = (excess / tl.sqrt(tl.maximum(level, 1e-12))).to(tl.float32)
+            if ECHOES > 0:
+                tl.store(echoes + now % RING, before)
+                tl.debug_barrier()
         if GIVEN:
             tl.store(given + at * COUNT + o, outputs, mask=o < COUNT)
     tl.store(heard + item, before)
@@ -215,6 +227,8 @@ class Persistent:
         ring = torch.zeros(batch, max(1, self.rings[0]), dtype=torch.float64)
         self.recent = ring.to(self.device)
         self.squares = torch.ones(batch, self.rings[1], dtype=torch.float64).to(self.device)
+        longest = w.period.longest + w.around if w.period else 1
+        self.echoes = torch.zeros(batch, longest, device=self.device)
         self.now = 0
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
@@ -240,13 +254,14 @@ class Persistent:
         _advance[(batch,)](
             *self.constants, self.bias, *self.after, self.condition, self.shares,
             torch.from_numpy(uniforms).to(self.device), taught.to(self.device), self.heard,
-            self.history, *self.predictors, self.recent, self.squares, samples, given, self.now,
+            self.history, *self.predictors, self.recent, self.squares, self.echoes, samples, given, self.now,
             self.origin, count, self.shares.shape[1], self.ring_total, w.residual_scale,
             w.skip_scale, w.minimum_log_scale, (2.0**w.bits - 1.0) / 2.0,
             LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=wide, COUNT=outputs,
             KIND=OUTPUTS.index(w.output), HOP=w.hop, WINDOW=self.shares.shape[3],
             ORDER=self.rings[0], PAST=triton.next_power_of_2(max(1, self.rings[0])),
             MEMORY=self.rings[1], LEVEL=triton.next_power_of_2(self.rings[1]),
+            ECHOES=w.first.shape[1] - 1 if w.period else 0, RING=self.echoes.shape[1],
             TAUGHT=teacher is not None, GIVEN=parameters,
         )  # fmt: skip
         self.now += count

@@ -2,8 +2,9 @@
 
 Sources: Shen et al. 2018, "Natural TTS Synthesis by Conditioning WaveNet on Mel Spectrogram
 Predictions"; attention: Chorowski et al. 2015 (location-sensitive), Zhang, Ling & Dai 2018
-(forward); guided attention: Tachibana, Uenoyama & Aihara 2018, eq. 6. The sizes and the order of
-the layers are those of NVIDIA's implementation, whose checkpoints ``glottis import`` reads.
+(forward); guided attention: Tachibana, Uenoyama & Aihara 2018, eq. 6; attention drawn to an
+alignment that is found beforehand: Zhu et al. 2019. The sizes and the order of the layers are those
+of NVIDIA's implementation, whose checkpoints ``glottis import`` reads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glottis.alignment import align, coverage, diagonality, expand, token_indices
 from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import drop_blanks_of_one, read_text
 from glottis.blocks.convolution import Conv1d
@@ -26,6 +28,7 @@ from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.kernels import mas
+from glottis.likelihood.lattice import GaussianLattice
 from glottis.voice.attention import Failure, find_failures
 
 
@@ -36,6 +39,10 @@ class Config:
     ``reduction`` frames are predicted at each step, from the last frame of the step before.
     ``attention`` is ``location`` or ``forward``, which can only stay or move on by one symbol.
     ``guided_weight`` draws attention to the diagonal, with spread ``guided_spread``; 0 for none.
+    ``aligned_weight`` draws it to the monotonic alignment of log-mels with one Gaussian for each
+    symbol, which the encoder says, as in Glow-TTS; during the first ``alignment_steps`` these
+    Gaussians and the encoder alone are trained, which is quick. So attention stands within a few
+    hundred steps of the decoder where hours of speech are few; 0 for none.
     ``stop_weight`` counts the one step of an utterance that is its last so many times.
 
     Length is bounded: an utterance of ``n`` symbols gets at most ``50 + frames_per_symbol * n``
@@ -67,6 +74,8 @@ class Config:
     stop_threshold: float = 0.5
     guided_weight: float = 0.0
     guided_spread: float = 0.4
+    aligned_weight: float = 0.0
+    alignment_steps: int = 0
     frames_per_symbol: float = 20.0
     mel: MelConfig = field(default_factory=MelConfig)
 
@@ -75,6 +84,8 @@ class Config:
             raise InputError(f"reduction must be at least 1 frame a step, not {self.reduction}")
         if self.channels % 2 or not self.location_kernel % 2:
             raise InputError("channels must be even and location_kernel odd")
+        if self.alignment_steps and not self.aligned_weight:
+            raise InputError("alignment_steps learn what aligned_weight draws to: give some")
 
 
 class Spoken(NamedTuple):
@@ -89,12 +100,14 @@ class Spoken(NamedTuple):
 
 class Predicted(NamedTuple):
     """``before`` and ``after`` the post-net ``[batch, mels, frames]``, ``stop`` logits
-    ``[batch, steps]``, ``attention`` ``[batch, text, steps]``."""
+    ``[batch, steps]``, ``attention`` ``[batch, text, steps]``, and the ``memory``
+    ``[batch, text, channels]`` that was looked at."""
 
     before: Tensor
     after: Tensor
     stop: Tensor
     attention: Tensor
+    memory: Tensor
 
 
 class Convolution(nn.Module):
@@ -243,7 +256,11 @@ class Decoder(nn.Module):
         if self.config.attention == "forward":
             weights[:, 0] = 1.0
         return State(
-            state, state, memory.new_zeros(batch, channels), weights, torch.zeros_like(weights)
+            state,
+            state.float(),
+            memory.new_zeros(batch, channels),
+            weights,
+            torch.zeros_like(weights),
         )
 
     def step(
@@ -255,7 +272,7 @@ class Decoder(nn.Module):
             projected
             + F.linear(s.context, self.cell.weight_ih[:, size:])
             + F.linear(s.hidden, self.cell.weight_hh)
-        )
+        ).float()  # what a cell adds up over many steps is small beside what it holds
         enter, keep, new, out = gates.chunk(4, dim=1)
         cell = torch.sigmoid(keep) * s.cell + torch.sigmoid(enter) * torch.tanh(new)
         hidden = self.dropout(torch.sigmoid(out) * torch.tanh(cell))
@@ -317,6 +334,11 @@ class Tacotron2(nn.Module):
         self.speakers = speaker_table(config.speakers, config.speaker_channels)
         memory = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
         self.decoder = Decoder(config, memory)
+        self.mel_mean: nn.Linear | None = None
+        if config.aligned_weight:
+            self.mel_mean = nn.Linear(memory, config.mel.mels)
+            # About the mean log-mel of speech: the search should not wait for the offset.
+            nn.init.constant_(self.mel_mean.bias, -5.0)
         sizes = [config.mel.mels, *[config.postnet_channels] * (config.postnet_layers - 1)]
         self.postnet = nn.ModuleList(
             Convolution(a, b, config.postnet_kernel)
@@ -350,13 +372,19 @@ class Tacotron2(nn.Module):
         before = before * real
         frames = batch.mel.shape[2]
         after = self._refine(before, real)
-        found = Predicted(before[..., :frames], after[..., :frames], stop, attention)
+        found = Predicted(before[..., :frames], after[..., :frames], stop, attention, memory)
         return found, lengths, steps
 
     def steps(
         self, batch: UtteranceBatch, step: int
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """One loss: squared errors before and after the post-net, and the stop's cross-entropy."""
+        if step < self.config.alignment_steps:
+            memory, lengths = self._remember(batch.text, batch.text_lengths, batch.speaker)
+            durations, loss = self._search(memory, lengths, batch)
+            logs = {"mel_nats": loss.detach(), "coverage": coverage(durations, lengths).mean()}
+            yield "features", loss, logs
+            return
         yield "features", *self._losses(batch)
 
     @torch.no_grad()
@@ -388,7 +416,28 @@ class Tacotron2(nn.Module):
         if config.guided_weight:
             logs["guided"] = guided(found.attention, text_lengths, steps, config.guided_spread)
             loss = loss + config.guided_weight * logs["guided"]
+        if config.aligned_weight:
+            durations, nats = self._search(found.memory, text_lengths, batch)
+            logs["mel_nats"] = nats
+            logs["coverage"] = coverage(durations, text_lengths).mean()
+            logs["diagonality"] = diagonality(durations, text_lengths).mean()
+            logs["aligned"] = aligned(found.attention, durations, steps, config.reduction)
+            loss = loss + nats + config.aligned_weight * logs["aligned"]
         return loss, logs
+
+    def _search(
+        self, memory: Tensor, lengths: Tensor, batch: UtteranceBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Durations int64 ``[batch, text]``, the most likely for one unit Gaussian a symbol over
+        log-mels, and its negative log-density in nats a frame and mel, but for a constant."""
+        assert self.mel_mean is not None
+        mean = self.mel_mean(memory).float().transpose(1, 2)
+        durations = align(
+            GaussianLattice(mean.detach(), text_lengths=lengths), batch.mel, batch.mel_lengths
+        )
+        inside = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
+        error = torch.where(inside, batch.mel - expand(mean, durations, batch.mel.shape[2]), 0.0)
+        return durations, 0.5 * error.square().sum() / (inside.sum() * mean.shape[1])
 
     @torch.no_grad()
     def align(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:
@@ -561,3 +610,17 @@ def guided(attention: Tensor, text_lengths: Tensor, steps: Tensor, spread: float
     weight = 1 - torch.exp(-distance.square() / (2 * spread**2))
     inside = (text < 1)[:, :, None] & (time < 1)[:, None, :]
     return (attention * weight * inside).sum() / steps.sum()
+
+
+def aligned(attention: Tensor, durations: Tensor, steps: Tensor, reduction: int) -> Tensor:
+    """Cross-entropy in nats a step of ``attention`` ``[batch, text, steps]`` to an alignment.
+
+    ``durations`` int64 ``[batch, text]`` in frames, ``reduction`` of them a step: a step belongs to
+    the symbol of its first frame (Zhu et al. 2019, "Pre-Alignment Guided Attention").
+    """
+    many = attention.shape[2]
+    index = token_indices(durations, many * reduction)[:, ::reduction]
+    there = index.clamp_max(attention.shape[1] - 1).unsqueeze(1)
+    looked = attention.gather(1, there).squeeze(1)
+    within = mask_from_lengths(steps, many).squeeze(1)
+    return -torch.where(within, (looked + 1e-6).log(), 0.0).sum() / within.sum()

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from glottis.audio.linear_prediction import LinearPrediction
 from glottis.audio.mel import MelConfig
+from glottis.audio.period import Period
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
@@ -48,7 +49,10 @@ class Config:
     a stack. ``upsampling`` multiplies to the hop; ``context`` frames on either side are mixed into
     each frame before. ``minimum_log_scale`` is left to the distribution when None.
     ``linear_prediction`` is the order of a linear predictor that the log-mels of a frame give, of
-    which the network then learns what remains; 0 for none, and not for ``mulaw``.
+    which the network then learns what remains; 0 for none, and not for ``mulaw``. With it,
+    ``period_taps`` (an odd number, 0 for none) of what was heard around one period of the voice
+    earlier are heard again, the period being what log-mels tell: dilations that are the same for
+    all voices need many layers to find it (Wu et al. 2021, "Quasi-Periodic WaveNet").
     ``residual_scale`` multiplies the input of each layer but the first; below 1 it keeps the sum's
     variance, and what is heard reaches the last layers weakened so many times.
     """
@@ -69,6 +73,7 @@ class Config:
     context: int = 2
     minimum_log_scale: float | None = None
     linear_prediction: int = 0
+    period_taps: int = 0
     residual_scale: float = math.sqrt(0.5)
     mel: MelConfig = field(default_factory=MelConfig)
 
@@ -94,6 +99,15 @@ class Config:
                 "gaussian_mixture or logistic_mixture, or leave linear_prediction at 0"
             )
         _ = self.prediction  # refuses an order that cannot be
+        period = self.period
+        if period is not None:
+            if not self.linear_prediction:
+                raise InputError("period_taps go with linear_prediction: set both, or neither")
+            if self.period_taps % 2 == 0 or not 0 < self.period_taps < 2 * period.shortest:
+                raise InputError(
+                    f"period_taps takes 0 (none) or an odd number below {2 * period.shortest}, "
+                    f"twice the shortest period, not {self.period_taps}"
+                )
 
     @property
     def prediction(self) -> LinearPrediction | None:
@@ -101,6 +115,11 @@ class Config:
         if not self.linear_prediction:
             return None
         return LinearPrediction(self.mel, self.linear_prediction, self.bits)
+
+    @property
+    def period(self) -> Period | None:
+        """What tells the period of the voice, if it is listened for."""
+        return Period(self.mel) if self.period_taps else None
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -119,7 +138,11 @@ class Config:
         """Past samples that a sample's distribution depends on."""
         field = (self.kernel_size - 1) * sum(self.dilations) + 1
         prediction = self.prediction
-        return field if prediction is None else field + prediction.order + prediction.memory - 1
+        if prediction is None:
+            return field
+        if self.period is not None:
+            field += self.period.longest + self.period_taps // 2
+        return field + prediction.order + prediction.memory - 1
 
 
 class Upsampling(nn.Module):
@@ -223,7 +246,8 @@ class WaveNet(nn.Module):
         self.upsampling = Upsampling(config)
         values = 2**config.bits if config.output == "mulaw" else 1
         self.prediction = config.prediction
-        self.first = nn.Conv1d(values, config.residual_channels, 1)
+        self.period = config.period
+        self.first = nn.Conv1d(values + config.period_taps, config.residual_channels, 1)
         self.layers = nn.ModuleList(Layer(config, dilation) for dilation in config.dilations)
         self.hidden = nn.Conv1d(config.skip_channels, config.skip_channels, 1)
         self.last = nn.Conv1d(config.skip_channels, config.outputs, 1)
@@ -292,8 +316,11 @@ class WaveNet(nn.Module):
         mixed, shares = self.upsampling(mel)
         if self.prediction is not None:
             predicted, gain = self._predicted(audio, mel)
-            past = F.pad(self._heard((audio - predicted) / gain), (1, -1)).to(mel.dtype)
-            x = F.linear(past[..., None], self.first.weight[..., 0], self.first.bias)
+            heard = self._heard((audio - predicted) / gain)
+            past = F.pad(heard, (1, -1))[..., None]
+            if self.config.period_taps:
+                past = torch.cat([past, self._period_ago(heard, mel)], dim=2)
+            x = F.linear(past.to(mel.dtype), self.first.weight[..., 0], self.first.bias)
         elif self.config.output == "mulaw":
             classes = mu_law_encode(audio, self.config.bits)
             heard = F.pad(classes, (1, -1), value=int(self._start()))
@@ -333,6 +360,18 @@ class WaveNet(nn.Module):
         squares = F.pad(excess.square(), (memory - 1, 0), value=1.0)
         level = F.avg_pool1d(squares[:, None], memory, stride=1)[:, 0]
         return excess * level.clamp_min(1e-12).rsqrt()
+
+    def _period_ago(self, heard: Tensor, mel: Tensor) -> Tensor:
+        """What was heard around one period before each sample, ``[batch, time, period_taps]``."""
+        assert self.period is not None
+        hop, side = self.config.mel.hop, self.config.period_taps // 2
+        periods = torch.from_numpy(self.period(mel.detach().cpu().numpy())).to(heard.device)
+        time = torch.arange(heard.shape[1], device=heard.device)
+        middle = time - periods.repeat_interleave(hop, dim=1)
+        taps = torch.arange(-side, side + 1, device=heard.device)
+        places = (middle[..., None] + taps).flatten(1)
+        found = heard.gather(1, places.clamp_min(0))
+        return torch.where(places >= 0, found, 0.0).unflatten(1, (-1, len(taps)))
 
     def _around(self, outputs: Tensor, predicted: Tensor, gain: Tensor) -> Tensor:
         """The network's outputs, which say what remains in units of the gain, as amplitudes."""
@@ -428,6 +467,7 @@ class WaveNet(nn.Module):
             minimum_log_scale=-math.log(2**config.bits - 1) - 3.0 if floor is None else floor,
             start=self._start(),
             prediction=self.prediction,
+            period=self.period,
         )
 
     @torch.no_grad()

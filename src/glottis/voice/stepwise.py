@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from glottis.audio.linear_prediction import LinearPrediction
 from glottis.audio.mel import MelConfig
+from glottis.audio.period import Period
 from glottis.errors import InputError
 from glottis.kernels import wavenet
 from glottis.voice.attention import Failure, durations_of, find_failures
@@ -113,7 +114,9 @@ def numbers(weights: wavenet.Weights) -> dict[str, Any]:
         for name in names
         if name != "upsampling" and not isinstance(getattr(weights, name), np.ndarray)
     }
-    found["prediction"] = None if weights.prediction is None else asdict(weights.prediction)
+    for name in ("prediction", "period"):
+        part = getattr(weights, name)
+        found[name] = None if part is None else asdict(part)
     return found
 
 
@@ -342,9 +345,10 @@ def _weights(arrays: Mapping[str, Any], values: Mapping[str, Any]) -> wavenet.We
     taps = [name for name in found if name.startswith("upsampling.")]
     upsampling = tuple(found.pop(f"upsampling.{i}") for i in range(len(taps)))
     given: dict[str, Any] = {**found, **values, "upsampling": upsampling}
-    if given.get("prediction") is not None:
-        told = dict(given["prediction"])
-        given["prediction"] = LinearPrediction(**{**told, "mel": MelConfig(**told["mel"])})
+    for name, kind in (("prediction", LinearPrediction), ("period", Period)):
+        if given.get(name) is not None:
+            told = dict(given[name])
+            given[name] = kind(**{**told, "mel": MelConfig(**told["mel"])})
     return wavenet.Weights(**{**given, "dilations": tuple(values["dilations"])})
 
 
