@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from glottis.likelihood.diffusion import (
     log_likelihood,
     sample,
     score_loss,
+    score_of_velocity,
+    velocity_loss,
 )
 
 SCHEDULE = NoiseSchedule()
@@ -92,7 +95,44 @@ def test_the_loss_of_the_true_score_is_known_and_least() -> None:
         assert loss(lambda x, t, a=scale, b=shift: a * _score(x, t) + b) > loss(_score)
 
 
-def test_the_loss_does_not_look_at_padding() -> None:
+def _velocity(x: Tensor, t: Tensor) -> Tensor:
+    """Of the same data, by what is known of Gaussians: E[decay noise - deviation (X_0 - mean)]."""
+    decay, variance = (value.view(-1, 1, 1) for value in SCHEDULE.marginal(t))
+    noise = -variance.sqrt() * _score(x, t)
+    clean = (x - PRIOR - variance.sqrt() * noise) / decay
+    return decay * noise - variance.sqrt() * clean
+
+
+def test_a_velocity_implies_the_score_and_is_least_wrong_where_it_is_right() -> None:
+    generator = torch.Generator().manual_seed(0)
+    t = torch.rand(4000, generator=generator, dtype=torch.float64).clamp(1e-3, 1 - 1e-3)
+    data = CENTRE + SPREAD * torch.randn(4000, 1, 8, generator=generator, dtype=torch.float64)
+    prior = torch.full_like(data, PRIOR)
+    implied = score_of_velocity(_velocity, prior, SCHEDULE)
+    torch.testing.assert_close(implied(data, t), _score(data, t))
+
+    def loss(velocity) -> float:  # type: ignore[no-untyped-def]
+        own = torch.Generator().manual_seed(1)
+        return float(velocity_loss(velocity, data, prior, SCHEDULE, t=t, generator=own))
+
+    for scale, shift in ((0.9, 0.0), (1.1, 0.0), (1.0, 0.1)):
+        assert loss(lambda x, t, a=scale, b=shift: a * _velocity(x, t) + b) > loss(_velocity)
+
+
+def test_the_velocitys_loss_is_the_scores_divided_by_the_squared_decay() -> None:
+    data, prior = _start(6, 2, 50)
+    off = lambda x, t: _velocity(x, t) + 0.3 * x.sin()  # noqa: E731
+    for time in (0.01, 0.3, 0.8):
+        t = torch.full((6,), time, dtype=torch.float64)
+        given = {"t": t, "generator": torch.Generator().manual_seed(1)}
+        velocity = velocity_loss(off, data, prior, SCHEDULE, **given)  # type: ignore[arg-type]
+        given["generator"] = torch.Generator().manual_seed(1)
+        score = score_loss(score_of_velocity(off, prior, SCHEDULE), data, prior, SCHEDULE, **given)  # type: ignore[arg-type]
+        torch.testing.assert_close(velocity, score / SCHEDULE.decay(time) ** 2)
+
+
+@pytest.mark.parametrize("loss", [score_loss, velocity_loss])
+def test_the_loss_does_not_look_at_padding(loss: Callable[..., Tensor]) -> None:
     data = torch.randn(2, 3, 10)
     mask = (torch.arange(10) < torch.tensor([10, 6])[:, None])[:, None]
     spoilt = torch.where(mask, data, math.nan)
@@ -100,7 +140,7 @@ def test_the_loss_does_not_look_at_padding() -> None:
     losses = []
     for x in (data, spoilt):
         generator = torch.Generator().manual_seed(0)
-        losses.append(score_loss(_score, x, x * 0, SCHEDULE, mask, t=t, generator=generator))
+        losses.append(loss(_score, x, x * 0, SCHEDULE, mask, t=t, generator=generator))
     torch.testing.assert_close(losses[0], losses[1])
 
 

@@ -101,6 +101,31 @@ def test_the_score_of_an_utterance_does_not_depend_on_its_batch(speakers: int) -
             )
 
 
+@pytest.mark.parametrize("predicts", ["score", "velocity"])
+def test_what_is_learnt_is_what_is_asked_when_drawing(predicts: str) -> None:
+    """With the network's answers replaced by the truth about one utterance, both losses vanish and
+    every solver's last step ends in it."""
+    model, batch = _model(predicts=predicts), _batch([16], [4])
+    schedule = model.config.schedule
+
+    def truth(x: torch.Tensor, mean: torch.Tensor, t: torch.Tensor, *_: object) -> torch.Tensor:
+        decay, variance = (value.view(-1, 1, 1) for value in schedule.marginal(t))
+        noise = (x - mean - decay * (batch.mel - mean)) / variance.sqrt()
+        if predicts == "score":
+            return -noise / variance.sqrt()
+        return decay * noise - variance.sqrt() * (batch.mel - mean)
+
+    model.score.forward = truth  # type: ignore[method-assign]
+    with torch.no_grad():
+        found = model.align(batch)
+        _, logs = model._losses(batch, torch.Generator().manual_seed(0))
+        assert float(logs["diffusion"]) < 1e-6
+        drawn, _, _ = model.synthesize(
+            batch.text, batch.text_lengths, durations=found.durations, solver="dpm2", n_timesteps=3
+        )
+    torch.testing.assert_close(drawn, batch.mel, atol=1e-3, rtol=1e-3)
+
+
 def test_no_mask_is_a_mask_of_everything() -> None:
     model = _model()
     x, mean = torch.randn(2, 2, 8, 12)

@@ -108,6 +108,7 @@ def test_the_graph_equals_torch_at_every_length(
             "solver": solver,
             "speakers": speakers,
             "pitch": speakers > 1,
+            "predicts": "velocity" if solver == "dpm2" else "score",
             "n_timesteps": steps,
             # One resolution where steps are many: tracing them takes long.
             "score_multipliers": [1, 2] if steps == 2 else [1],

@@ -1,9 +1,9 @@
 """How long a period of the voice lasts, as log-mels tell.
 
-Between the harmonics of a voice the spectrum is low, and below 2 kHz the bands of 80 mels are narrow
-enough to show it: what is left of a frame's log spectrum after smoothing goes up and down with the
-distance of the harmonics, and its cosine transform (the cepstrum, Noll 1967) is highest at their
-period. Where there is no voice a number comes as well, and means nothing.
+Between the harmonics of a voice the spectrum is low, and below 2 kHz the bands of 80 mels are
+narrow enough to show it: what is left of a frame's log spectrum after smoothing goes up and down
+with the distance of the harmonics, and its cosine transform (the cepstrum, Noll 1967) is highest at
+their period. Where there is no voice a number comes as well, and means nothing.
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ class NoiseSchedule:
     def marginal(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """``decay`` and ``variance`` at times ``[batch]``, each ``[batch]``."""
         integral = self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t.square()
-        return torch.exp(-0.5 * integral), -torch.expm1(-integral)
+        decay = torch.exp(-0.5 * integral)
+        # 1 - decay^2 without its cancellation, in operations that ONNX has.
+        return decay, torch.tanh(0.5 * integral) * (1 + decay.square())
 
 
 class Diffused(NamedTuple):
@@ -117,14 +119,56 @@ def score_loss(
         t: times ``[batch]``; uniform in (0, 1) when None.
         generator: draws the times and the noise.
     """
-    if t is None:
-        t = torch.rand(len(data), generator=generator).clamp(1e-5, 1 - 1e-5).to(data)
+    t = _times(data, generator) if t is None else t
     drawn = diffuse(data, mean, t, schedule, generator)
     deviation = _beside(schedule.marginal(t)[1].sqrt(), data)
-    error = (deviation * score(drawn.x, t).to(data.dtype) + drawn.noise).square()
+    return _mean_square(deviation * score(drawn.x, t).to(data.dtype) + drawn.noise, mask)
+
+
+def velocity_loss(
+    velocity: Score,
+    data: Tensor,
+    mean: Tensor,
+    schedule: NoiseSchedule,
+    mask: Tensor | None = None,
+    *,
+    t: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The same for a network that says the velocity ``decay * noise - deviation * (X_0 - mean)``.
+
+    Its mean squared error is :func:`score_loss`'s with each time's weight divided by ``decay^2``
+    (Salimans & Ho 2022, "Progressive Distillation", section 4). The target is of unit size at all
+    times, while a score grows as one over the deviation; and where hardly anything but noise is
+    left, whence few steps start, the network is asked for the data, which the noise's error,
+    divided by the decay, says nothing of. Arguments as there.
+    """
+    t = _times(data, generator) if t is None else t
+    drawn = diffuse(data, mean, t, schedule, generator)
+    decay, variance = (_beside(value, data) for value in schedule.marginal(t))
+    target = decay * drawn.noise - variance.sqrt() * (data - mean)
+    return _mean_square(velocity(drawn.x, t).to(data.dtype) - target, mask)
+
+
+def score_of_velocity(velocity: Score, mean: Tensor, schedule: NoiseSchedule) -> Score:
+    """The score that a network's velocity implies: ``mean - x - decay / deviation * velocity``."""
+
+    def score(x: Tensor, t: Tensor) -> Tensor:
+        decay, variance = (_beside(value, x) for value in schedule.marginal(t))
+        return mean - x - decay * variance.rsqrt() * velocity(x, t).to(x.dtype)
+
+    return score
+
+
+def _times(data: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(len(data), generator=generator).clamp(1e-5, 1 - 1e-5).to(data)
+
+
+def _mean_square(error: Tensor, mask: Tensor | None) -> Tensor:
+    """Over the elements of ``[batch, channels, time]`` inside the mask."""
     if mask is None:
-        return error.mean()
-    return torch.where(mask, error, 0.0).sum() / (mask.sum() * data.shape[1])
+        return error.square().mean()
+    return torch.where(mask, error.square(), 0.0).sum() / (mask.sum() * error.shape[1])
 
 
 def sample(

@@ -52,6 +52,8 @@ from glottis.likelihood.diffusion import (
     log_likelihood,
     sample,
     score_loss,
+    score_of_velocity,
+    velocity_loss,
 )
 from glottis.likelihood.lattice import GaussianLattice
 
@@ -67,6 +69,10 @@ class Config:
     ``prior_loss`` pulls means towards log-mels: by the Gaussian of the paper, by the mean absolute
     (``l1``) or squared (``l2``) difference, or not at all. ``durations`` are searched (``mas``) or
     come with the batch (``given``).
+
+    ``predicts``: the network says the ``score``, as the paper has it, or the ``velocity``, from
+    which the score follows and which is of the same size at all times; see
+    :func:`glottis.likelihood.diffusion.velocity_loss`.
 
     ``score_channels`` times each of ``score_multipliers`` are the U-Net's; every further one halves
     mels and frames. ``time_scale`` multiplies time before its sinusoids. ``segment_frames`` bounds
@@ -103,6 +109,7 @@ class Config:
     durations: Literal["mas", "given"] = "mas"
     prior_loss: Literal["gaussian", "l1", "l2", "none"] = "gaussian"
     prior_weight: float = 1.0
+    predicts: Literal["score", "velocity"] = "score"
     score_channels: int = 64
     score_multipliers: tuple[int, ...] = (1, 2, 4)
     score_groups: int = 8
@@ -315,8 +322,9 @@ class GradTTS(nn.Module):
         part, lengths = self._segment(torch.cat(tracks, dim=1), batch.mel_lengths, generator)
         mel, mean, *bells = part.split([track.shape[1] for track in tracks], dim=1)
         mask = mask_from_lengths(lengths, mel.shape[2])
-        function = self._score_of(mean, mask, self._speaker(batch.speaker), *bells)
-        logs["diffusion"] = score_loss(
+        function = self._network_of(mean, mask, self._speaker(batch.speaker), *bells)
+        distance = score_loss if config.predicts == "score" else velocity_loss
+        logs["diffusion"] = distance(
             function, mel, mean, config.schedule, mask, generator=generator
         )
         return loss + logs["diffusion"], logs
@@ -350,7 +358,17 @@ class GradTTS(nn.Module):
     def _score_of(
         self, mean: Tensor, mask: Tensor | None, speaker: Tensor | None, bells: Tensor | None = None
     ) -> Score:
-        """The score as a function of ``(x, t)``. No mask where nothing is padded: it costs time."""
+        """The score as a function of ``(x, t)``."""
+        function = self._network_of(mean, mask, speaker, bells)
+        if self.config.predicts == "score":
+            return function
+        return score_of_velocity(function, mean, self.config.schedule)
+
+    def _network_of(
+        self, mean: Tensor, mask: Tensor | None, speaker: Tensor | None, bells: Tensor | None = None
+    ) -> Score:
+        """What the network says, the score or the velocity, as a function of ``(x, t)``. No mask
+        where nothing is padded: it costs time."""
         if mask is not None and bool(mask.all()):
             mask = None
         return lambda x, t: self.score(x, mean, t, mask, speaker, bells)
@@ -533,7 +551,7 @@ class AcousticGraph(nn.Module):
             return scales[0] * normal_from_seed(seed, frames, config.mel.mels, step + 1)
 
         mel = sample(
-            lambda x, t: model.score(x, mean, t, None, given, bells),
+            model._score_of(mean, None, given, bells),
             mean + noise(-1),
             mean,
             config.schedule,
