@@ -1,8 +1,9 @@
 """Held-out bits a sample of a WaveNet: ``python benchmarks/bits_per_sample.py RUN --data data/lj``.
 
-``RUN`` is the run folder of a WaveNet over amplitudes, and the data its prepared corpus. The first
+``RUN`` is the run folder of a WaveNet, and the data its prepared corpus. With ``--prediction``,
 rows say what linear prediction alone is worth: one Gaussian around the prediction that the log-mels
-give, whose deviation is the gain that they give too. Whole utterances, every sample.
+give, whose deviation is the gain that they give too. Whole utterances, every sample, bits of one of
+65,536 values: a class of mu-law is taken to be one of its values by chance.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from glottis.audio.linear_prediction import LinearPrediction
 from glottis.corpus import Prepared, load_audio, load_mel
 from glottis.export import load_run
+from glottis.likelihood.mixtures import mu_law_encode, quantize
 from harness import Claim, machine, record
 
 COMMAND = "python benchmarks/bits_per_sample.py RUN"
@@ -46,24 +48,31 @@ def of_prediction(samples: np.ndarray, mel: np.ndarray, prediction: LinearPredic
     return float((nats / math.log(2) + math.log2((2**prediction.bits - 1) / 2)).sum())
 
 
+def bits_within_classes(samples: torch.Tensor, bits: int) -> float:
+    """What is left open of 16-bit samples ``[time]`` by their mu-law classes, in bits, together."""
+    grid = quantize(torch.arange(-32768, 32768), 16)
+    members = torch.bincount(mu_law_encode(grid, bits), minlength=2**bits).double()
+    return float(members[mu_law_encode(samples, bits)].log2().sum())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--prediction", action="store_true", help="also of linear prediction alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model, _ = load_run(arguments.run)
     model = model.eval()
     held = list(utterances(arguments.data))
     count = sum(len(samples) for samples, _ in held)
-    alone = {}
-    for order in (0, 16, 24, 32, 48):
+    for order in (0, 16, 24, 32, 48) if arguments.prediction else ():
         prediction = LinearPrediction(model.config.mel, order, model.config.bits)
-        alone[order] = sum(of_prediction(*each, prediction) for each in held) / count
+        alone = sum(of_prediction(*each, prediction) for each in held) / count
         what = f"of order {order}" if order else "of order 0: the level alone"
         record(
             Claim(f"{arguments.data.name}, bits a sample, linear prediction {what}", COMMAND, ""),
-            f"{alone[order]:.2f}",
+            f"{alone:.2f}",
             "",
             "",
             machine(1),
@@ -75,16 +84,21 @@ def main() -> None:
         for samples, mel in held:
             nats = model.log_prob(torch.from_numpy(samples)[None], torch.from_numpy(mel)[None])
             total -= float(nats.double().sum()) / math.log(2)
-    order = model.config.linear_prediction
+            if model.config.output == "mulaw":
+                total += bits_within_classes(torch.from_numpy(samples), model.config.bits)
+    order, taps = model.config.linear_prediction, model.config.period_taps
+    about = f" around linear prediction of order {order}" if order else ""
+    about += ", one period ago heard" if taps else ""
     record(
         Claim(
-            f"{arguments.data.name}, bits a sample, WaveNet around it, {steps} steps",
+            f"{arguments.data.name}, bits a sample, WaveNet, {model.config.output}{about}, "
+            f"{steps} steps",
             COMMAND,
-            f"linear prediction of order {order}",
+            "",
         ),
-        f"{total / count:.2f}",
-        f"{alone.get(order, alone[0]):.2f}",
-        f"{total / count - alone.get(order, alone[0]):+.2f} bits",
+        f"{total / count:.3f}",
+        "",
+        "",
         machine(1),
     )
 
