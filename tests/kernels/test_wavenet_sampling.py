@@ -36,11 +36,12 @@ def _weights(
         return (random.standard_normal(shape) / math.sqrt(fan)).astype(np.float32)
 
     outputs = {"mulaw": 256, "gaussian": 2}.get(output, 9)
+    echoes = 5 if order >= 5 else 0
     # Dilations of which some leave no power of two, and more than the longest block.
     dilations = (1, 2, 6, 32, 3, 20)
     layers = len(dilations)
     return Weights(
-        first=some(8, 256 if output == "mulaw" else 6 if order >= 5 else 1),
+        first=some(8, 256 if output == "mulaw" else 1 + echoes),
         first_bias=some(8),
         gate=some(layers, 24, 8, taps),
         gate_bias=some(layers, 24) * 0.1,
@@ -51,8 +52,8 @@ def _weights(
         skip_bias=some(layers, 12) * 0.1,
         hidden=some(12, 12),
         hidden_bias=some(12) * 0.1,
-        last=some(outputs, 12),
-        last_bias=some(outputs) - (1.0 if output != "mulaw" else 0.0),
+        last=some(outputs + echoes, 12),
+        last_bias=some(outputs + echoes) - (1.0 if output != "mulaw" else 0.0),
         context=some(4, 4, 3),
         upsampling=tuple(some(2 * scale + 1) for scale in (3, 4)),
         dilations=dilations,

@@ -38,6 +38,8 @@ CHUNK = 32
 """Frames whose conditioning is held at once; a multiple of a block in samples, whatever the hop."""
 BLOCK = 16
 """Samples for which a form may look ahead."""
+HIGHEST_ECHO = 0.99
+"""Absolute weights of what comes again after a period sum up to less, so that it dies away."""
 UNIFORMS = 3
 """Uniform numbers that one sample takes, whatever its distribution."""
 
@@ -54,9 +56,9 @@ class Weights:
     ``gate`` ``[L, G, R, K]`` (the last tap is the current sample), ``gate_bias`` ``[L, G]``;
     ``condition`` ``[L, G, C]``; ``residual`` ``[L, R, G/2]`` and ``residual_bias`` ``[L, R]``;
     ``skip`` ``[L, S, G/2]`` and ``skip_bias`` ``[L, S]``; ``hidden`` ``[S, S]``, ``hidden_bias``;
-    ``last`` ``[O, S]``, ``last_bias``. ``context`` ``[C, C, 2 n + 1]`` mixes neighbouring frames,
-    and each of ``upsampling`` is a filter of ``2 s + 1`` taps after every frame was repeated ``s``
-    times.
+    ``last`` ``[O, S]`` (``[O + E, S]`` with a ``period``), ``last_bias``. ``context``
+    ``[C, C, 2 n + 1]`` mixes neighbouring frames, and each of ``upsampling`` is a filter of
+    ``2 s + 1`` taps after every frame was repeated ``s`` times.
 
     Each layer's sum is multiplied by ``residual_scale``, the sum of skips by ``skip_scale``.
     Outputs are ``logits, loc, log_scale`` (``loc, log_scale`` for one Gaussian) or class logits.
@@ -68,7 +70,10 @@ class Weights:
     ``exp(log_scale)`` are in units of the gain, ``loc`` from the prediction on.
 
     With a ``period`` as well, it also hears what it heard around one period before the sample to be
-    drawn: ``E`` values, an odd number, from ``E // 2`` samples earlier to as many later.
+    drawn: ``E`` values, an odd number, from ``E // 2`` samples earlier to as many later. ``last``
+    has ``E`` outputs more; divided by one more than the sum of their absolute values, and times
+    ``HIGHEST_ECHO``, they weigh the excesses that stood there, and ``loc`` counts from prediction
+    and echo together.
     """
 
     first: Array
@@ -156,9 +161,19 @@ class Weights:
         return field + self.prediction.order + self.prediction.memory - 1
 
     @property
+    def echoes(self) -> int:
+        """Values around one period ago that are heard, and come again; 0 without a period."""
+        return self.first.shape[1] - 1 if self.period is not None else 0
+
+    @property
     def around(self) -> int:
-        """Samples to either side of one period ago that are heard too."""
-        return (self.first.shape[1] - 1) // 2 if self.period is not None else 0
+        """Of these, those on either side."""
+        return self.echoes // 2
+
+    @property
+    def outputs(self) -> int:
+        """Parameters of a sample's distribution."""
+        return len(self.last) - self.echoes
 
 
 class Form(Protocol):
@@ -351,7 +366,7 @@ class Sampler:
         if teacher is not None and teacher.shape != (batch, count):
             raise ValueError(f"teacher must be {(batch, count)}, not {teacher.shape}")
         samples = np.zeros((batch, count), np.float32)
-        given = np.zeros((batch, count, len(self.weights.last)), np.float32) if parameters else None
+        given = np.zeros((batch, count, self.weights.outputs), np.float32) if parameters else None
         done = 0
         while done < count:
             if self._now == self._heard * self.weights.hop:

@@ -29,7 +29,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from glottis.kernels.vector_math import compiled, single
-from glottis.kernels.wavenet import OUTPUTS, Array, Double, Precision, Predictors, Weights
+from glottis.kernels.wavenet import (
+    HIGHEST_ECHO,
+    OUTPUTS,
+    Array,
+    Double,
+    Precision,
+    Predictors,
+    Weights,
+)
 from glottis.kernels.wavenet_layout import (
     TILE,
     Matrices,
@@ -153,6 +161,17 @@ def _at_level(excess, squares, now):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _echo(outputs, at, count, amplitudes, then):  # type: ignore[no-untyped-def]
+    """What comes again of the ring ``amplitudes`` from time ``then`` on, by ``count`` weights."""
+    total, size = 0.0, 1.0
+    for k in range(count):
+        weight = np.float64(outputs[at + k])
+        total += weight * amplitudes[(then + k) % len(amplitudes)]
+        size += abs(weight)
+    return HIGHEST_ECHO * total / size
+
+
+@compiled
 def _around(outputs, at, count, predicted, gain):  # type: ignore[no-untyped-def]
     """Turn outputs in units of the gain into amplitudes around the prediction, in place."""
     components = max(1, count // 3)
@@ -246,15 +265,16 @@ def _advance(  # type: ignore[no-untyped-def]
     thread, threads, first, shape, dilations, blocks, rings, matrices, width, scales, places, ends,
     into, into_bias, bias, timing, condition, shares, residual_bias, skip_bias, hidden_bias,
     last_bias, factors, history, history_at, past, past_at, partial, skips, opened, summed, hidden,
-    outputs, kind, bits, coefficients, gains, periods, recent, squares, echoes, heard, teacher,
-    uniforms, samples, given, counter,
+    outputs, kind, bits, coefficients, gains, periods, recent, squares, echoes, amplitudes, heard,
+    teacher, uniforms, samples, given, counter,
 ):  # fmt: skip
     """What one thread does for ``len(uniforms[0])`` samples from time ``first`` on.
 
     ``shape`` is (batch, layers, taps, residual channels, hidden channels of a part, their padded
     gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
-    ``coefficients`` ``[batch, frame, order]`` are empty without linear prediction, and the rings of
-    what was heard, ``echoes`` ``[batch, time]``, where no period is listened for.
+    ``coefficients`` ``[batch, frame, order]`` are empty without linear prediction, and the rings
+    ``[batch, time]`` of what was heard, ``echoes``, and of excesses, ``amplitudes``, where no
+    period is listened for.
     """
     batch, layers, taps, residual, size, gates, wide, skip, half_wide, out, out_wide = shape
     window, hop, frames, origin = timing
@@ -374,7 +394,13 @@ def _advance(  # type: ignore[no-untyped-def]
                 if order > 0:
                     frame = (now - origin) // hop
                     predicted = _predicted(recent[item], now % order, coefficients[item, frame])
-                    _around(outputs, item * out_wide, out, predicted, gains[item, frame])
+                    middle = predicted
+                    if echo > 0:
+                        then = now - periods[item, frame] - (len(into) // 2 - 1)
+                        middle += _echo(
+                            outputs, item * out_wide + out, len(into) - 1, amplitudes[item], then
+                        )
+                    _around(outputs, item * out_wide, out, middle, gains[item, frame])
                 drawn = _draw(
                     outputs, item * out_wide, out, kind, bits, factors[2], uniforms[item, step]
                 )
@@ -382,10 +408,11 @@ def _advance(  # type: ignore[no-untyped-def]
                 heard[item] = drawn if teacher.shape[1] == 0 else teacher[item, step]
                 if order > 0:
                     recent[item, now % order] = heard[item]
-                    excess = (heard[item] - predicted) / gains[item, frame]
-                    heard[item] = _at_level(excess, squares[item], now)
+                    amplitude = heard[item] - predicted
+                    heard[item] = _at_level(amplitude / gains[item, frame], squares[item], now)
                     if echo > 0:
                         echoes[item, now % echo] = heard[item]
+                        amplitudes[item, now % echo] = amplitude
                 if given.shape[1] > 0:
                     for i in range(out):
                         given[item, step, i] = outputs[item * out_wide + i]
@@ -449,7 +476,7 @@ class Fast:
         self.projection = projection.reshape(len(projection), -1)
         self.shape = (
             *(layers, taps, residual, self.size, self.gates, padded_size(residual + skip), skip),
-            *(padded_size(middle), outputs, padded_size(outputs)),
+            *(padded_size(middle), weights.outputs, padded_size(outputs)),
         )
 
     def start(self, batch: int, bias: Array) -> None:
@@ -476,6 +503,7 @@ class Fast:
         self.squares[:, memory] = memory
         # Of what was heard, as far back as the earliest value around the longest period.
         self.echoes = np.zeros((batch, w.period.longest + w.around if w.period else 0), np.float32)
+        self.amplitudes = np.zeros(self.echoes.shape)
         self.now = 0
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
@@ -493,7 +521,7 @@ class Fast:
     ) -> tuple[Array, Array | None]:
         batch, count, _ = uniforms.shape
         samples = np.zeros((batch, count), np.float32)
-        given = np.zeros((batch, count if parameters else 0, len(self.weights.last)), np.float32)
+        given = np.zeros((batch, count if parameters else 0, self.weights.outputs), np.float32)
         if teacher is None:
             teacher = np.zeros((batch, 0), np.float32)
         counter = np.zeros(16, np.int64)
@@ -508,7 +536,7 @@ class Fast:
                 self.factors, self.history, self.history_at, self.past, self.past_at,
                 self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
                 self.kind, w.bits, *self.predictors, self.recent, self.squares, self.echoes,
-                self.heard, np.ascontiguousarray(teacher, np.float32), uniforms, samples,
+                self.amplitudes, self.heard, np.ascontiguousarray(teacher, np.float32), uniforms, samples,
                 given, counter,
             )  # fmt: skip
 

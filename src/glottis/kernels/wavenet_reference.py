@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from glottis.kernels.wavenet import Array, Predictors, Weights
+from glottis.kernels.wavenet import HIGHEST_ECHO, Array, Predictors, Weights
 
 Double = NDArray[np.float64]
 
@@ -31,8 +31,9 @@ class Reference:
         # All samples so far, and with linear prediction their excesses over their predictions.
         self.before: list[Double] = []
         self.excesses = [np.ones(batch)] * (0 if w.prediction is None else w.prediction.memory)
-        # What the network was given of them.
+        # What the network was given of them, and the excesses as amplitudes.
         self.hearing: list[Double] = []
+        self.amplitudes: list[Double] = []
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
         batch, frames, hop, window = shares.shape
@@ -48,14 +49,19 @@ class Reference:
     ) -> tuple[Array, Array | None]:
         batch, count, _ = uniforms.shape
         samples = np.zeros((batch, count), np.float32)
-        given = np.zeros((batch, count, len(self.weights.last)), np.float32)
+        given = np.zeros((batch, count, self.weights.outputs), np.float32)
         for time in range(count):
             predicted, gain = self._prediction()
             outputs = self._step()
+            middle = predicted
+            if self.weights.period is not None:
+                outputs, taps = np.split(outputs, [self.weights.outputs], axis=1)
+                taps = HIGHEST_ECHO * taps / (1 + np.abs(taps).sum(1, keepdims=True))
+                middle = predicted + (taps * self._period_ago(self.amplitudes)).sum(1)
             if self.weights.prediction is not None:
                 # The last two parts are locations and scales, in units of the gain until here.
                 parts = outputs.reshape(batch, 2 if self.weights.output == "gaussian" else 3, -1)
-                parts[:, -2] = predicted[:, None] + gain[:, None] * parts[:, -2]
+                parts[:, -2] = middle[:, None] + gain[:, None] * parts[:, -2]
                 parts[:, -1] += np.log(gain)[:, None]
             given[:, time] = outputs
             for item in range(batch):
@@ -63,7 +69,8 @@ class Reference:
             self.heard = (samples if teacher is None else teacher)[:, time].astype(np.float64)
             self.before.append(self.heard)
             if self.weights.prediction is not None:
-                self.excesses.append((self.heard - predicted) / gain)
+                self.amplitudes.append(self.heard - predicted)
+                self.excesses.append(self.amplitudes[-1] / gain)
                 recent = np.stack(self.excesses[-self.weights.prediction.memory :])
                 self.heard = recent[-1] / np.sqrt((recent**2).mean(0))
                 self.hearing.append(self.heard)
@@ -78,17 +85,17 @@ class Reference:
             predicted += coefficients[:, frame, k] * self.before[now - 1 - k]
         return predicted, gains[:, frame]
 
-    def _period_ago(self) -> Double:
-        """What was heard around one period before the next sample, ``[batch, E]``."""
+    def _period_ago(self, past: list[Double]) -> Double:
+        """What stands in ``past`` around one period before the next sample, ``[batch, E]``."""
         if self.weights.period is None:
             return np.zeros((len(self.heard), 0))
-        now, side = len(self.hearing), self.weights.around
+        now, side = len(past), self.weights.around
         frame = (now - self.first) // self.weights.hop
         found = np.zeros((len(self.heard), 2 * side + 1))
         for item, period in enumerate(self.predictors[2][:, frame]):
             for k in range(2 * side + 1):
                 then = now - period - side + k
-                found[item, k] = self.hearing[then][item] if then >= 0 else 0.0
+                found[item, k] = past[then][item] if then >= 0 else 0.0
         return found
 
     def _step(self) -> Double:
@@ -97,7 +104,7 @@ class Reference:
         if w.output == "mulaw":
             x = w.first.astype(np.float64).T[self.heard.astype(int)] + w.first_bias
         else:
-            heard = np.concatenate([self.heard[:, None], self._period_ago()], axis=1)
+            heard = np.concatenate([self.heard[:, None], self._period_ago(self.hearing)], axis=1)
             x = heard @ w.first.T.astype(np.float64) + w.first_bias
         skips = np.zeros((len(x), len(w.hidden)))
         half = w.gate.shape[1] // 2

@@ -17,7 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
-from glottis.kernels.wavenet import OUTPUTS, Array, Double, Predictors, Weights
+from glottis.kernels.wavenet import HIGHEST_ECHO, OUTPUTS, Array, Double, Predictors, Weights
 
 
 @triton.jit
@@ -71,13 +71,13 @@ def _draw(  # type: ignore[no-untyped-def]
 def _advance(  # type: ignore[no-untyped-def]
     into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight,
     hidden_bias, last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard,
-    history, coefficients, gains, periods, recent, squares, echoes, samples, given, first, origin,
+    history, coefficients, gains, periods, recent, squares, echoes, amplitudes, samples, given, first, origin,
     count, frames, ring_total, residual_scale, skip_scale, floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
     WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, MEMORY: tl.constexpr,
-    LEVEL: tl.constexpr, ECHOES: tl.constexpr, RING: tl.constexpr, TAUGHT: tl.constexpr,
-    GIVEN: tl.constexpr,
+    LEVEL: tl.constexpr, ECHOES: tl.constexpr, RING: tl.constexpr, HIGHEST: tl.constexpr,
+    TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
 ):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     r, h, s, o = tl.arange(0, R), tl.arange(0, H), tl.arange(0, S), tl.arange(0, OUT)
@@ -94,6 +94,7 @@ def _advance(  # type: ignore[no-untyped-def]
         squares += item * MEMORY
         periods += item * frames
         echoes += item * RING
+        amplitudes += item * RING
     for step in range(0, count):
         now = first + step
         if KIND == 0:
@@ -150,10 +151,18 @@ def _advance(  # type: ignore[no-untyped-def]
         outputs = tl.sum(wide * y[None, :], axis=1) + tl.load(last_bias + o)
         if ORDER > 0:
             parts: tl.constexpr = 1 if KIND == 1 else COUNT // 3
-            scaled = (predicted + gain * outputs.to(tl.float64)).to(tl.float32)
+            middle = predicted
+            if ECHOES > 0:
+                here = (o >= COUNT) & (o < COUNT + ECHOES)
+                weights = tl.where(here, outputs, 0.0).to(tl.float64)
+                past = tl.load(amplitudes + (then + o - COUNT + RING) % RING, mask=here, other=0.0)
+                size = 1.0 + tl.sum(tl.abs(weights), axis=0)
+                middle += HIGHEST * tl.sum(weights * past, axis=0) / size
+            scaled = (middle + gain * outputs.to(tl.float64)).to(tl.float32)
             louder = outputs + tl.log(gain).to(tl.float32)
             is_loc = (o >= COUNT - 2 * parts) & (o < COUNT - parts)
-            outputs = tl.where(is_loc, scaled, tl.where(o >= COUNT - parts, louder, outputs))
+            is_scale = (o >= COUNT - parts) & (o < COUNT)
+            outputs = tl.where(is_loc, scaled, tl.where(is_scale, louder, outputs))
         at = item * count + step
         drawn = _draw(
             outputs, tl.load(uniforms + at * 3), tl.load(uniforms + at * 3 + 1),
@@ -164,7 +173,8 @@ def _advance(  # type: ignore[no-untyped-def]
         if TAUGHT:
             before = tl.load(teacher + at)
         if ORDER > 0:
-            excess = (before.to(tl.float64) - predicted) / gain
+            amplitude = before.to(tl.float64) - predicted
+            excess = amplitude / gain
             tl.debug_barrier()
             tl.store(recent + now % ORDER, before.to(tl.float64))
             tl.store(squares + now % MEMORY, excess * excess)
@@ -173,6 +183,7 @@ def _advance(  # type: ignore[no-untyped-def]
             before = (excess / tl.sqrt(tl.maximum(level, 1e-12))).to(tl.float32)
             if ECHOES > 0:
                 tl.store(echoes + now % RING, before)
+                tl.store(amplitudes + now % RING, amplitude)
                 tl.debug_barrier()
         if GIVEN:
             tl.store(given + at * COUNT + o, outputs, mask=o < COUNT)
@@ -229,6 +240,7 @@ class Persistent:
         self.squares = torch.ones(batch, self.rings[1], dtype=torch.float64).to(self.device)
         longest = w.period.longest + w.around if w.period else 1
         self.echoes = torch.zeros(batch, longest, device=self.device)
+        self.amplitudes = self.echoes.double()
         self.now = 0
 
     def hear(self, first: int, features: Double, shares: Double, predictors: Predictors) -> None:
@@ -247,21 +259,21 @@ class Persistent:
     ) -> tuple[Array, Array | None]:
         w, (R, H, S, wide) = self.weights, self.sizes
         batch, count, _ = uniforms.shape
-        outputs = len(w.last)
+        outputs = w.outputs
         samples = torch.zeros(batch, count, device=self.device)
         given = torch.zeros(batch, count if parameters else 0, outputs, device=self.device)
         taught = torch.zeros(0) if teacher is None else torch.from_numpy(teacher.copy())
         _advance[(batch,)](
             *self.constants, self.bias, *self.after, self.condition, self.shares,
             torch.from_numpy(uniforms).to(self.device), taught.to(self.device), self.heard,
-            self.history, *self.predictors, self.recent, self.squares, self.echoes, samples, given,
+            self.history, *self.predictors, self.recent, self.squares, self.echoes, self.amplitudes, samples, given,
             self.now, self.origin, count, self.shares.shape[1], self.ring_total, w.residual_scale,
             w.skip_scale, w.minimum_log_scale, (2.0**w.bits - 1.0) / 2.0,
             LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=wide, COUNT=outputs,
             KIND=OUTPUTS.index(w.output), HOP=w.hop, WINDOW=self.shares.shape[3],
             ORDER=self.rings[0], PAST=triton.next_power_of_2(max(1, self.rings[0])),
             MEMORY=self.rings[1], LEVEL=triton.next_power_of_2(self.rings[1]),
-            ECHOES=w.first.shape[1] - 1 if w.period else 0, RING=self.echoes.shape[1],
+            ECHOES=w.echoes, RING=self.echoes.shape[1], HIGHEST=HIGHEST_ECHO,
             TAUGHT=teacher is not None, GIVEN=parameters,
         )  # fmt: skip
         self.now += count

@@ -52,7 +52,9 @@ class Config:
     which the network then learns what remains; 0 for none, and not for ``mulaw``. With it,
     ``period_taps`` (an odd number, 0 for none) of what was heard around one period of the voice
     earlier are heard again, the period being what log-mels tell: dilations that are the same for
-    all voices need many layers to find it (Wu et al. 2021, "Quasi-Periodic WaveNet").
+    all voices need many layers to find it (Wu et al. 2021, "Quasi-Periodic WaveNet"). And for each
+    sample the network says with which weights the excesses that stood there come again: a
+    long-term predictor as in speech coders, in amplitudes, where the network itself hears no level.
     ``residual_scale`` multiplies the input of each layer but the first; below 1 it keeps the sum's
     variance, and what is heard reaches the last layers weakened so many times.
     """
@@ -250,7 +252,7 @@ class WaveNet(nn.Module):
         self.first = nn.Conv1d(values + config.period_taps, config.residual_channels, 1)
         self.layers = nn.ModuleList(Layer(config, dilation) for dilation in config.dilations)
         self.hidden = nn.Conv1d(config.skip_channels, config.skip_channels, 1)
-        self.last = nn.Conv1d(config.skip_channels, config.outputs, 1)
+        self.last = nn.Conv1d(config.skip_channels, config.outputs + config.period_taps, 1)
         self.speakers = speaker_table(config.speakers, config.speaker_channels)
         if config.output != "mulaw":
             # About the spread of a speech sample around its mean; 1 would cost thousands of steps.
@@ -260,7 +262,10 @@ class WaveNet(nn.Module):
                 # In units of the gain, which is a deviation: a logistic's is pi / sqrt(3) scales.
                 logistic = config.output == "logistic_mixture"
                 spread = math.log(math.sqrt(3) / math.pi) if logistic else 0.0
-            nn.init.constant_(self.last.bias[scales:], spread)  # type: ignore[index]
+            nn.init.constant_(self.last.bias[scales : config.outputs], spread)  # type: ignore[index]
+            # At first nothing comes again.
+            nn.init.zeros_(self.last.weight[config.outputs :])
+            nn.init.zeros_(self.last.bias[config.outputs :])  # type: ignore[index]
 
     def forward(self, mel: Tensor, speaker: Tensor | None = None) -> Tensor:
         """Draw audio, one sample after another, from seed 0; see :meth:`synthesize`."""
@@ -338,7 +343,14 @@ class WaveNet(nn.Module):
         y = torch.relu(F.linear(y, self.hidden.weight[..., 0], self.hidden.bias))
         outputs = F.linear(y, self.last.weight[..., 0], self.last.bias)
         outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
-        return outputs if self.prediction is None else self._around(outputs, predicted, gain)
+        if self.prediction is None:
+            return outputs
+        if self.config.period_taps:
+            taps = outputs[..., self.config.outputs :]
+            taps = wavenet.HIGHEST_ECHO * taps / (1 + taps.abs().sum(-1, keepdim=True))
+            echoes = self._period_ago(audio - predicted, mel)
+            predicted = predicted + (taps * echoes).sum(-1)
+        return self._around(outputs[..., : self.config.outputs], predicted, gain)
 
     @torch.no_grad()
     def _predicted(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
@@ -362,7 +374,8 @@ class WaveNet(nn.Module):
         return excess * level.clamp_min(1e-12).rsqrt()
 
     def _period_ago(self, heard: Tensor, mel: Tensor) -> Tensor:
-        """What was heard around one period before each sample, ``[batch, time, period_taps]``."""
+        """What stands in ``heard`` ``[batch, time]`` around one period before each sample,
+        ``[batch, time, period_taps]``; zero before the first."""
         assert self.period is not None
         hop, side = self.config.mel.hop, self.config.period_taps // 2
         periods = torch.from_numpy(self.period(mel.detach().cpu().numpy())).to(heard.device)
