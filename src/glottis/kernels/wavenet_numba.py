@@ -536,8 +536,8 @@ class Fast:
                 self.factors, self.history, self.history_at, self.past, self.past_at,
                 self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
                 self.kind, w.bits, *self.predictors, self.recent, self.squares, self.echoes,
-                self.amplitudes, self.heard, np.ascontiguousarray(teacher, np.float32), uniforms, samples,
-                given, counter,
+                self.amplitudes, self.heard, np.ascontiguousarray(teacher, np.float32), uniforms,
+                samples, given, counter,
             )  # fmt: skip
 
         others = [threading.Thread(target=work, args=(i,)) for i in range(1, self.threads)]

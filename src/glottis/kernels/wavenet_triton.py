@@ -71,8 +71,8 @@ def _draw(  # type: ignore[no-untyped-def]
 def _advance(  # type: ignore[no-untyped-def]
     into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight,
     hidden_bias, last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard,
-    history, coefficients, gains, periods, recent, squares, echoes, amplitudes, samples, given, first, origin,
-    count, frames, ring_total, residual_scale, skip_scale, floor, half,
+    history, coefficients, gains, periods, recent, squares, echoes, amplitudes, samples, given,
+    first, origin, count, frames, ring_total, residual_scale, skip_scale, floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
     WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, MEMORY: tl.constexpr,
@@ -266,8 +266,8 @@ class Persistent:
         _advance[(batch,)](
             *self.constants, self.bias, *self.after, self.condition, self.shares,
             torch.from_numpy(uniforms).to(self.device), taught.to(self.device), self.heard,
-            self.history, *self.predictors, self.recent, self.squares, self.echoes, self.amplitudes, samples, given,
-            self.now, self.origin, count, self.shares.shape[1], self.ring_total, w.residual_scale,
+            self.history, *self.predictors, self.recent, self.squares, self.echoes, self.amplitudes,
+            samples, given, self.now, self.origin, count, self.shares.shape[1], self.ring_total, w.residual_scale,
             w.skip_scale, w.minimum_log_scale, (2.0**w.bits - 1.0) / 2.0,
             LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=wide, COUNT=outputs,
             KIND=OUTPUTS.index(w.output), HOP=w.hop, WINDOW=self.shares.shape[3],
