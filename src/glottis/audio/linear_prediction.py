@@ -27,8 +27,9 @@ Double = NDArray[np.float64]
 # may stand out, and so how near the poles come to the circle and how much is left where a frame's
 # spectrum does not fit its first or last samples.
 FLOOR = 1e-4
-# Deviation in Hz of the Gaussian by which the lag window widens every resonance.
-SMOOTHING = 20.0
+# Deviation in Hz of the Gaussian by which the lag window widens every resonance. Narrow enough for
+# the harmonics of a voice, which predictors of a high order find in the bands of low frequency.
+SMOOTHING = 5.0
 # Log-mels are held between the log of their floor and this before the exponential.
 HIGHEST = 12.0
 
@@ -50,11 +51,6 @@ class LinearPrediction:
     mel: MelConfig
     order: int
     bits: int = 16
-
-    @property
-    def memory(self) -> int:
-        """Samples over which WaveNet takes the level of what was left: eight times the order."""
-        return 8 * self.order
 
     def __post_init__(self) -> None:
         if not 0 <= self.order <= self.mel.fft_size // 2:

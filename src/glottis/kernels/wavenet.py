@@ -40,6 +40,10 @@ BLOCK = 16
 """Samples for which a form may look ahead."""
 HIGHEST_ECHO = 0.99
 """Absolute weights of what comes again after a period sum up to less, so that it dies away."""
+ECHO_SCALE = 8.0
+"""Of the outputs that say these weights: one of 0.1 is near the bound already."""
+LOUDEST = 8.0
+"""No excess is heard as larger, in gains; a recording's seldom are."""
 UNIFORMS = 3
 """Uniform numbers that one sample takes, whatever its distribution."""
 
@@ -65,15 +69,15 @@ class Weights:
     ``start`` is what stands before the first sample: an amplitude, or a class.
 
     With a linear ``prediction`` the network does not hear the last sample but what it had in excess
-    of its prediction, divided by the root of the mean square of the last ``prediction.memory``
-    excesses in units of their gains, its own among them and 1 before the first sample. ``loc`` and
-    ``exp(log_scale)`` are in units of the gain, ``loc`` from the prediction on.
+    of its prediction, in units of the gain and never more than ``LOUDEST``: ``e / (1 + |e| /
+    LOUDEST)``. ``loc`` and ``exp(log_scale)`` are in units of the gain too, ``loc`` from the
+    prediction on.
 
     With a ``period`` as well, it also hears what it heard around one period before the sample to be
     drawn: ``E`` values, an odd number, from ``E // 2`` samples earlier to as many later. ``last``
-    has ``E`` outputs more; divided by one more than the sum of their absolute values, and times
-    ``HIGHEST_ECHO``, they weigh the excesses that stood there, and ``loc`` counts from prediction
-    and echo together.
+    has ``E`` outputs more; times ``ECHO_SCALE``, divided by one more than the sum of their absolute
+    values, and times ``HIGHEST_ECHO``, they weigh the excesses that stood there as amplitudes, and
+    ``loc`` counts from prediction and echo together.
     """
 
     first: Array
@@ -158,7 +162,7 @@ class Weights:
             return field
         if self.period is not None:
             field += self.period.longest + self.around
-        return field + self.prediction.order + self.prediction.memory - 1
+        return field + self.prediction.order
 
     @property
     def echoes(self) -> int:

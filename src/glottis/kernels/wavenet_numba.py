@@ -30,7 +30,9 @@ from numba.extending import intrinsic
 
 from glottis.kernels.vector_math import compiled, single
 from glottis.kernels.wavenet import (
+    ECHO_SCALE,
     HIGHEST_ECHO,
+    LOUDEST,
     OUTPUTS,
     Array,
     Double,
@@ -50,8 +52,6 @@ from glottis.kernels.wavenet_products import multiply
 
 # Parts of the channels.
 PARTS = 2
-# Of a mean of squares that is divided by; one of excesses is far above it.
-LEAST = 1e-12
 
 # Elementary pieces ------------------------------------------------------------------------------
 
@@ -145,19 +145,9 @@ def _predicted(recent, at, coefficients):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _at_level(excess, squares, now):  # type: ignore[no-untyped-def]
-    """``excess`` over the root of the mean of the ring's squares, its own in place of the oldest.
-
-    The ring's sum lies behind it."""
-    memory = len(squares) - 1
-    place = now % memory
-    squares[memory] += excess * excess - squares[place]
-    squares[place] = excess * excess
-    if place == 0:  # rounding must not add up
-        squares[memory] = 0.0
-        for i in range(memory):
-            squares[memory] += squares[i]
-    return single(excess / np.sqrt(max(squares[memory] / memory, LEAST)))
+def _heard(excess):  # type: ignore[no-untyped-def]
+    """An excess in gains as the network hears it, which never is more than ``LOUDEST``."""
+    return single(excess / (1.0 + abs(excess) / LOUDEST))
 
 
 @compiled
@@ -165,7 +155,7 @@ def _echo(outputs, at, count, amplitudes, then):  # type: ignore[no-untyped-def]
     """What comes again of the ring ``amplitudes`` from time ``then`` on, by ``count`` weights."""
     total, size = 0.0, 1.0
     for k in range(count):
-        weight = np.float64(outputs[at + k])
+        weight = ECHO_SCALE * np.float64(outputs[at + k])
         total += weight * amplitudes[(then + k) % len(amplitudes)]
         size += abs(weight)
     return HIGHEST_ECHO * total / size
@@ -265,8 +255,8 @@ def _advance(  # type: ignore[no-untyped-def]
     thread, threads, first, shape, dilations, blocks, rings, matrices, width, scales, places, ends,
     into, into_bias, bias, timing, condition, shares, residual_bias, skip_bias, hidden_bias,
     last_bias, factors, history, history_at, past, past_at, partial, skips, opened, summed, hidden,
-    outputs, kind, bits, coefficients, gains, periods, recent, squares, echoes, amplitudes, heard,
-    teacher, uniforms, samples, given, counter,
+    outputs, kind, bits, coefficients, gains, periods, recent, echoes, amplitudes, heard, teacher,
+    uniforms, samples, given, counter,
 ):  # fmt: skip
     """What one thread does for ``len(uniforms[0])`` samples from time ``first`` on.
 
@@ -409,7 +399,7 @@ def _advance(  # type: ignore[no-untyped-def]
                 if order > 0:
                     recent[item, now % order] = heard[item]
                     amplitude = heard[item] - predicted
-                    heard[item] = _at_level(amplitude / gains[item, frame], squares[item], now)
+                    heard[item] = _heard(amplitude / gains[item, frame])
                     if echo > 0:
                         echoes[item, now % echo] = heard[item]
                         amplitudes[item, now % echo] = amplitude
@@ -496,11 +486,7 @@ class Fast:
         self.hidden = aligned_zeros(PARTS, batch * half_wide)
         self.outputs = aligned_zeros(1, batch * out_wide)[0]
         self.heard = np.full(batch, w.start, np.float32)
-        order, memory = (w.prediction.order, w.prediction.memory) if w.prediction else (0, 0)
-        self.recent = np.zeros((batch, order))
-        # A ring of squares, and their sum behind it.
-        self.squares = np.ones((batch, memory + 1))
-        self.squares[:, memory] = memory
+        self.recent = np.zeros((batch, w.prediction.order if w.prediction else 0))
         # Of what was heard, as far back as the earliest value around the longest period.
         self.echoes = np.zeros((batch, w.period.longest + w.around if w.period else 0), np.float32)
         self.amplitudes = np.zeros(self.echoes.shape)
@@ -535,7 +521,7 @@ class Fast:
                 w.residual_bias, self.skip_bias, self.hidden_bias, self.last_bias,
                 self.factors, self.history, self.history_at, self.past, self.past_at,
                 self.partial, self.skips, self.opened, self.summed, self.hidden, self.outputs,
-                self.kind, w.bits, *self.predictors, self.recent, self.squares, self.echoes,
+                self.kind, w.bits, *self.predictors, self.recent, self.echoes,
                 self.amplitudes, self.heard, np.ascontiguousarray(teacher, np.float32), uniforms,
                 samples, given, counter,
             )  # fmt: skip

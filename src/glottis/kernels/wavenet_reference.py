@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from glottis.kernels.wavenet import HIGHEST_ECHO, Array, Predictors, Weights
+from glottis.kernels.wavenet import ECHO_SCALE, HIGHEST_ECHO, LOUDEST, Array, Predictors, Weights
 
 Double = NDArray[np.float64]
 
@@ -28,10 +28,9 @@ class Reference:
         # The input of each layer at every time so far, [layer][time][batch, R].
         self.past: list[list[Double]] = [[] for _ in w.dilations]
         self.heard = np.full(batch, w.start)
-        # All samples so far, and with linear prediction their excesses over their predictions.
+        # All samples so far; with linear prediction their excesses over their predictions as the
+        # network hears them, and as amplitudes.
         self.before: list[Double] = []
-        self.excesses = [np.ones(batch)] * (0 if w.prediction is None else w.prediction.memory)
-        # What the network was given of them, and the excesses as amplitudes.
         self.hearing: list[Double] = []
         self.amplitudes: list[Double] = []
 
@@ -56,6 +55,7 @@ class Reference:
             middle = predicted
             if self.weights.period is not None:
                 outputs, taps = np.split(outputs, [self.weights.outputs], axis=1)
+                taps = ECHO_SCALE * taps
                 taps = HIGHEST_ECHO * taps / (1 + np.abs(taps).sum(1, keepdims=True))
                 middle = predicted + (taps * self._period_ago(self.amplitudes)).sum(1)
             if self.weights.prediction is not None:
@@ -70,9 +70,8 @@ class Reference:
             self.before.append(self.heard)
             if self.weights.prediction is not None:
                 self.amplitudes.append(self.heard - predicted)
-                self.excesses.append(self.amplitudes[-1] / gain)
-                recent = np.stack(self.excesses[-self.weights.prediction.memory :])
-                self.heard = recent[-1] / np.sqrt((recent**2).mean(0))
+                excess = self.amplitudes[-1] / gain
+                self.heard = excess / (1 + np.abs(excess) / LOUDEST)
                 self.hearing.append(self.heard)
         return samples, given if parameters else None
 

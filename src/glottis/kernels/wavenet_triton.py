@@ -17,7 +17,16 @@ import torch
 import triton
 import triton.language as tl
 
-from glottis.kernels.wavenet import HIGHEST_ECHO, OUTPUTS, Array, Double, Predictors, Weights
+from glottis.kernels.wavenet import (
+    ECHO_SCALE,
+    HIGHEST_ECHO,
+    LOUDEST,
+    OUTPUTS,
+    Array,
+    Double,
+    Predictors,
+    Weights,
+)
 
 
 @triton.jit
@@ -71,12 +80,12 @@ def _draw(  # type: ignore[no-untyped-def]
 def _advance(  # type: ignore[no-untyped-def]
     into, into_bias, gate, bias, residual, residual_bias, skip, skip_bias, hidden_weight,
     hidden_bias, last, last_bias, dilations, places, condition, shares, uniforms, teacher, heard,
-    history, coefficients, gains, periods, recent, squares, echoes, amplitudes, samples, given,
+    history, coefficients, gains, periods, recent, echoes, amplitudes, samples, given,
     first, origin, count, frames, ring_total, residual_scale, skip_scale, floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
-    WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, MEMORY: tl.constexpr,
-    LEVEL: tl.constexpr, ECHOES: tl.constexpr, RING: tl.constexpr, HIGHEST: tl.constexpr,
+    WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, ECHOES: tl.constexpr,
+    RING: tl.constexpr, SCALE: tl.constexpr, HIGHEST: tl.constexpr, LIMIT: tl.constexpr,
     TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
 ):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
@@ -87,11 +96,10 @@ def _advance(  # type: ignore[no-untyped-def]
     bias += item * LAYERS * 2 * H
     before = tl.load(heard + item)
     if ORDER > 0:
-        k, m = tl.arange(0, PAST), tl.arange(0, LEVEL)
+        k = tl.arange(0, PAST)
         coefficients += item * frames * ORDER
         gains += item * frames
         recent += item * ORDER
-        squares += item * MEMORY
         periods += item * frames
         echoes += item * RING
         amplitudes += item * RING
@@ -154,7 +162,7 @@ def _advance(  # type: ignore[no-untyped-def]
             middle = predicted
             if ECHOES > 0:
                 here = (o >= COUNT) & (o < COUNT + ECHOES)
-                weights = tl.where(here, outputs, 0.0).to(tl.float64)
+                weights = SCALE * tl.where(here, outputs, 0.0).to(tl.float64)
                 past = tl.load(amplitudes + (then + o - COUNT + RING) % RING, mask=here, other=0.0)
                 size = 1.0 + tl.sum(tl.abs(weights), axis=0)
                 middle += HIGHEST * tl.sum(weights * past, axis=0) / size
@@ -177,10 +185,7 @@ def _advance(  # type: ignore[no-untyped-def]
             excess = amplitude / gain
             tl.debug_barrier()
             tl.store(recent + now % ORDER, before.to(tl.float64))
-            tl.store(squares + now % MEMORY, excess * excess)
-            tl.debug_barrier()
-            level = tl.sum(tl.load(squares + m, mask=m < MEMORY, other=0.0), axis=0) / MEMORY
-            before = (excess / tl.sqrt(tl.maximum(level, 1e-12))).to(tl.float32)
+            before = (excess / (1.0 + tl.abs(excess) / LIMIT)).to(tl.float32)
             if ECHOES > 0:
                 tl.store(echoes + now % RING, before)
                 tl.store(amplitudes + now % RING, amplitude)
@@ -234,10 +239,9 @@ class Persistent:
         self.bias = self.put(halves, batch, layers, 2, H)
         self.history = torch.zeros(batch, self.ring_total, R, device=self.device)
         self.heard = torch.full((batch,), w.start, dtype=torch.float32, device=self.device)
-        self.rings = (w.prediction.order, w.prediction.memory) if w.prediction else (0, 1)
-        ring = torch.zeros(batch, max(1, self.rings[0]), dtype=torch.float64)
+        self.order = w.prediction.order if w.prediction else 0
+        ring = torch.zeros(batch, max(1, self.order), dtype=torch.float64)
         self.recent = ring.to(self.device)
-        self.squares = torch.ones(batch, self.rings[1], dtype=torch.float64).to(self.device)
         longest = w.period.longest + w.around if w.period else 1
         self.echoes = torch.zeros(batch, longest, device=self.device)
         self.amplitudes = self.echoes.double()
@@ -266,14 +270,14 @@ class Persistent:
         _advance[(batch,)](
             *self.constants, self.bias, *self.after, self.condition, self.shares,
             torch.from_numpy(uniforms).to(self.device), taught.to(self.device), self.heard,
-            self.history, *self.predictors, self.recent, self.squares, self.echoes, self.amplitudes,
+            self.history, *self.predictors, self.recent, self.echoes, self.amplitudes,
             samples, given, self.now, self.origin, count, self.shares.shape[1], self.ring_total,
             w.residual_scale, w.skip_scale, w.minimum_log_scale, (2.0**w.bits - 1.0) / 2.0,
             LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=wide, COUNT=outputs,
             KIND=OUTPUTS.index(w.output), HOP=w.hop, WINDOW=self.shares.shape[3],
-            ORDER=self.rings[0], PAST=triton.next_power_of_2(max(1, self.rings[0])),
-            MEMORY=self.rings[1], LEVEL=triton.next_power_of_2(self.rings[1]),
-            ECHOES=w.echoes, RING=self.echoes.shape[1], HIGHEST=HIGHEST_ECHO,
+            ORDER=self.order, PAST=triton.next_power_of_2(max(1, self.order)),
+            ECHOES=w.echoes, RING=self.echoes.shape[1], SCALE=ECHO_SCALE, HIGHEST=HIGHEST_ECHO,
+            LIMIT=LOUDEST,
             TAUGHT=teacher is not None, GIVEN=parameters,
         )  # fmt: skip
         self.now += count

@@ -13,6 +13,7 @@ are defined on, and audio outside [-1, 1] is refused. Sampling is ``glottis.kern
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,7 +55,13 @@ class Config:
     earlier are heard again, the period being what log-mels tell: dilations that are the same for
     all voices need many layers to find it (Wu et al. 2021, "Quasi-Periodic WaveNet"). And for each
     sample the network says with which weights the excesses that stood there come again: a
-    long-term predictor as in speech coders, in amplitudes, where the network itself hears no level.
+    long-term predictor as in speech coders.
+
+    ``past_noise``, with linear prediction: while learning, the network hears samples with white
+    noise, in each window up to so many gains, and says the next sample as it was. Its own draws are
+    never quite what a recording would have gone on with; so it learns to lead back, in level too,
+    instead of going on from there (Valin & Skoglund 2019, section 3.3). Held-out likelihoods are
+    those of clean samples.
     ``residual_scale`` multiplies the input of each layer but the first; below 1 it keeps the sum's
     variance, and what is heard reaches the last layers weakened so many times.
     """
@@ -76,6 +83,7 @@ class Config:
     minimum_log_scale: float | None = None
     linear_prediction: int = 0
     period_taps: int = 0
+    past_noise: float = 0.0
     residual_scale: float = math.sqrt(0.5)
     mel: MelConfig = field(default_factory=MelConfig)
 
@@ -101,6 +109,11 @@ class Config:
                 "gaussian_mixture or logistic_mixture, or leave linear_prediction at 0"
             )
         _ = self.prediction  # refuses an order that cannot be
+        if self.past_noise < 0 or (self.past_noise and not self.linear_prediction):
+            raise InputError(
+                "past_noise is in gains of a linear prediction: set network.linear_prediction, and "
+                f"a past_noise of 0 or more, not {self.past_noise}"
+            )
         period = self.period
         if period is not None:
             if not self.linear_prediction:
@@ -144,7 +157,7 @@ class Config:
             return field
         if self.period is not None:
             field += self.period.longest + self.period_taps // 2
-        return field + prediction.order + prediction.memory - 1
+        return field + prediction.order
 
 
 class Upsampling(nn.Module):
@@ -347,6 +360,7 @@ class WaveNet(nn.Module):
             return outputs
         if self.config.period_taps:
             taps = outputs[..., self.config.outputs :]
+            taps = wavenet.ECHO_SCALE * taps
             taps = wavenet.HIGHEST_ECHO * taps / (1 + taps.abs().sum(-1, keepdim=True))
             echoes = self._period_ago(audio - predicted, mel)
             predicted = predicted + (taps * echoes).sum(-1)
@@ -365,13 +379,9 @@ class WaveNet(nn.Module):
         return predicted.view(audio.shape), gain.repeat_interleave(hop, dim=1)
 
     def _heard(self, excess: Tensor) -> Tensor:
-        """What samples have in excess of their predictions, ``[batch, time]`` in gains, at a level
-        of about 1; see :class:`glottis.kernels.wavenet.Weights`."""
-        assert self.prediction is not None
-        memory = self.prediction.memory
-        squares = F.pad(excess.square(), (memory - 1, 0), value=1.0)
-        level = F.avg_pool1d(squares[:, None], memory, stride=1)[:, 0]
-        return excess * level.clamp_min(1e-12).rsqrt()
+        """What the network hears of excesses ``[batch, time]`` in gains; see
+        :class:`glottis.kernels.wavenet.Weights`."""
+        return excess / (1 + excess.abs() / wavenet.LOUDEST)
 
     def _period_ago(self, heard: Tensor, mel: Tensor) -> Tensor:
         """What stands in ``heard`` ``[batch, time]`` around one period before each sample,
@@ -420,8 +430,24 @@ class WaveNet(nn.Module):
         self, batch: WindowBatch, step: int
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """One loss: negative log-likelihood in nats a sample. With bins it is never negative."""
-        nats = -self.log_prob(batch.audio, batch.mel, batch.speaker).mean()
+        target = past = self.targets(batch.audio)
+        if self.config.past_noise:
+            names = zlib.crc32("\n".join(batch.names).encode())
+            seed = (torch.initial_seed() * 1_000_003 + step * 4_294_967_311 + names) % 2**63
+            past = self._spoilt(target, batch.mel, torch.Generator().manual_seed(seed))
+        outputs = self.predict(past, batch.mel, batch.speaker)
+        with torch.autocast(batch.mel.device.type, enabled=False):
+            nats = -self.distribution(outputs).log_prob(target).mean()
         yield "likelihood", nats, {"bits_per_sample": nats.detach() / math.log(2)}
+
+    def _spoilt(self, audio: Tensor, mel: Tensor, generator: torch.Generator) -> Tensor:
+        """Audio with white noise, in each item up to ``past_noise`` gains of its deviation."""
+        assert self.prediction is not None
+        _, gain = self.prediction(mel.detach().cpu().numpy())
+        share = self.config.past_noise * torch.rand(len(audio), 1, generator=generator)
+        noise = share * torch.randn(audio.shape, generator=generator)
+        each = torch.from_numpy(gain).repeat_interleave(self.config.mel.hop, dim=1)
+        return audio + (noise * each).to(audio)
 
     @torch.no_grad()
     def validate(self, batch: WindowBatch) -> dict[str, Tensor]:
