@@ -226,7 +226,9 @@ def test_an_untrained_network_is_nearly_the_linear_predictors_density(output: st
 
 
 def test_noise_in_the_past_is_for_learning_alone_and_follows_from_the_step() -> None:
-    spoilt, clean = (_model(linear_prediction=6, past_noise=share) for share in (0.5, 0.0))
+    spoilt, clean = (
+        _model(linear_prediction=6, past_noise=share, past_level=share) for share in (0.5, 0.0)
+    )
     batch = WindowBatch(["a", "b"], _mel(), _audio(), torch.zeros(2, dtype=torch.long))
 
     def nats(model: WaveNet, step: int) -> float:
@@ -286,7 +288,7 @@ def test_bad_input_is_named() -> None:
         _model(period_taps=5)
     with pytest.raises(InputError, match="an odd number below"):
         _model(linear_prediction=5, period_taps=4)
-    with pytest.raises(InputError, match="past_noise is in gains"):
+    with pytest.raises(InputError, match="past_noise spoils excesses"):
         _model(past_noise=0.3)
     with pytest.raises(ValueError, match="2 speakers"):
         _model(speakers=2).log_prob(_audio(1), mel)

@@ -38,8 +38,9 @@ CHUNK = 32
 """Frames whose conditioning is held at once; a multiple of a block in samples, whatever the hop."""
 BLOCK = 16
 """Samples for which a form may look ahead."""
-HIGHEST_ECHO = 0.99
-"""Absolute weights of what comes again after a period sum up to less, so that it dies away."""
+HIGHEST_ECHO = 1.5
+"""Absolute weights of what comes again after a period sum up to less. Above 1, so that a voice that
+has become too quiet can rise."""
 ECHO_SCALE = 8.0
 """Of the outputs that say these weights: one of 0.1 is near the bound already."""
 LOUDEST = 8.0

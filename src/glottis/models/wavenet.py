@@ -57,11 +57,12 @@ class Config:
     sample the network says with which weights the excesses that stood there come again: a
     long-term predictor as in speech coders.
 
-    ``past_noise``, with linear prediction: while learning, the network hears samples with white
-    noise, in each window up to so many gains, and says the next sample as it was. Its own draws are
-    never quite what a recording would have gone on with; so it learns to lead back, in level too,
-    instead of going on from there (Valin & Skoglund 2019, section 3.3). Held-out likelihoods are
-    those of clean samples.
+    ``past_noise`` and ``past_level``, with linear prediction: while learning, the network hears
+    excesses with white noise, in each window up to so many gains, and at a level that is up to so
+    many nepers too high or too low, and says the next excess as it was. Its own draws are never
+    quite what a recording would have gone on with; so it learns to lead back instead of going on
+    from there (after Valin & Skoglund 2019, section 3.3). Held-out likelihoods are those of clean
+    samples.
     ``residual_scale`` multiplies the input of each layer but the first; below 1 it keeps the sum's
     variance, and what is heard reaches the last layers weakened so many times.
     """
@@ -84,6 +85,7 @@ class Config:
     linear_prediction: int = 0
     period_taps: int = 0
     past_noise: float = 0.0
+    past_level: float = 0.0
     residual_scale: float = math.sqrt(0.5)
     mel: MelConfig = field(default_factory=MelConfig)
 
@@ -109,11 +111,13 @@ class Config:
                 "gaussian_mixture or logistic_mixture, or leave linear_prediction at 0"
             )
         _ = self.prediction  # refuses an order that cannot be
-        if self.past_noise < 0 or (self.past_noise and not self.linear_prediction):
-            raise InputError(
-                "past_noise is in gains of a linear prediction: set network.linear_prediction, and "
-                f"a past_noise of 0 or more, not {self.past_noise}"
-            )
+        for name in ("past_noise", "past_level"):
+            value = getattr(self, name)
+            if value < 0 or (value and not self.linear_prediction):
+                raise InputError(
+                    f"{name} spoils excesses over a linear prediction: set "
+                    f"network.linear_prediction, and a {name} of 0 or more, not {value}"
+                )
         period = self.period
         if period is not None:
             if not self.linear_prediction:
@@ -311,7 +315,13 @@ class WaveNet(nn.Module):
         whole = (audio.double() * half).round().clamp(-half, half - 1).long()
         return quantize(whole, self.config.bits)
 
-    def predict(self, audio: Tensor, mel: Tensor, speaker: Tensor | None = None) -> Tensor:
+    def predict(
+        self,
+        audio: Tensor,
+        mel: Tensor,
+        speaker: Tensor | None = None,
+        spoilt: torch.Generator | None = None,
+    ) -> Tensor:
         """Each sample's parameters given those before it, for all samples at once.
 
         Args:
@@ -319,6 +329,8 @@ class WaveNet(nn.Module):
                 silence.
             mel: ``[batch, mels, time / hop]``.
             speaker: int64 ``[batch]``, needed when the model knows several.
+            spoilt: draws what ``past_noise`` and ``past_level`` do to the past that is heard;
+                None leaves it as it is.
 
         Returns:
             ``[batch, time, outputs]``, float32 or wider.
@@ -334,7 +346,10 @@ class WaveNet(nn.Module):
         mixed, shares = self.upsampling(mel)
         if self.prediction is not None:
             predicted, gain = self._predicted(audio, mel)
-            heard = self._heard((audio - predicted) / gain)
+            excess = (audio - predicted) / gain
+            if spoilt is not None:
+                excess = self._spoilt(excess, spoilt)
+            heard = self._heard(excess)
             past = F.pad(heard, (1, -1))[..., None]
             if self.config.period_taps:
                 past = torch.cat([past, self._period_ago(heard, mel)], dim=2)
@@ -362,7 +377,7 @@ class WaveNet(nn.Module):
             taps = outputs[..., self.config.outputs :]
             taps = wavenet.ECHO_SCALE * taps
             taps = wavenet.HIGHEST_ECHO * taps / (1 + taps.abs().sum(-1, keepdim=True))
-            echoes = self._period_ago(audio - predicted, mel)
+            echoes = self._period_ago(excess * gain, mel)
             predicted = predicted + (taps * echoes).sum(-1)
         return self._around(outputs[..., : self.config.outputs], predicted, gain)
 
@@ -430,24 +445,23 @@ class WaveNet(nn.Module):
         self, batch: WindowBatch, step: int
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """One loss: negative log-likelihood in nats a sample. With bins it is never negative."""
-        target = past = self.targets(batch.audio)
-        if self.config.past_noise:
+        target, spoilt = self.targets(batch.audio), None
+        if self.config.past_noise or self.config.past_level:
             names = zlib.crc32("\n".join(batch.names).encode())
             seed = (torch.initial_seed() * 1_000_003 + step * 4_294_967_311 + names) % 2**63
-            past = self._spoilt(target, batch.mel, torch.Generator().manual_seed(seed))
-        outputs = self.predict(past, batch.mel, batch.speaker)
+            spoilt = torch.Generator().manual_seed(seed)
+        outputs = self.predict(target, batch.mel, batch.speaker, spoilt)
         with torch.autocast(batch.mel.device.type, enabled=False):
             nats = -self.distribution(outputs).log_prob(target).mean()
         yield "likelihood", nats, {"bits_per_sample": nats.detach() / math.log(2)}
 
-    def _spoilt(self, audio: Tensor, mel: Tensor, generator: torch.Generator) -> Tensor:
-        """Audio with white noise, in each item up to ``past_noise`` gains of its deviation."""
-        assert self.prediction is not None
-        _, gain = self.prediction(mel.detach().cpu().numpy())
-        share = self.config.past_noise * torch.rand(len(audio), 1, generator=generator)
-        noise = share * torch.randn(audio.shape, generator=generator)
-        each = torch.from_numpy(gain).repeat_interleave(self.config.mel.hop, dim=1)
-        return audio + (noise * each).to(audio)
+    def _spoilt(self, excess: Tensor, generator: torch.Generator) -> Tensor:
+        """Excesses ``[batch, time]`` in gains as the model's own draws may have left them: with
+        white noise, and at another level."""
+        share, level = torch.rand(2, len(excess), 1, generator=generator).to(excess)
+        noise = torch.randn(excess.shape, generator=generator).to(excess)
+        factor = torch.exp(self.config.past_level * (2 * level - 1))
+        return factor * (excess + self.config.past_noise * share * noise)
 
     @torch.no_grad()
     def validate(self, batch: WindowBatch) -> dict[str, Tensor]:
