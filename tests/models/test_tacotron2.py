@@ -10,7 +10,7 @@ import torch
 from glottis.audio.mel import MelConfig
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.models.tacotron2 import Config, Tacotron2, guided
+from glottis.models.tacotron2 import Config, Tacotron2, aligned, guided
 from glottis.voice.attention import Failure, find_failures
 
 MEL = MelConfig(mels=6)
@@ -207,3 +207,54 @@ def test_bad_settings_are_named() -> None:
         Config(location_kernel=4)
     with pytest.raises(ValueError, match="2 speakers"):
         _model(speakers=2).synthesize(torch.ones(1, 3, dtype=torch.long), torch.tensor([3]))
+
+
+def test_attention_on_the_alignment_costs_nothing_and_elsewhere_what_its_logarithm_says() -> None:
+    durations, steps = torch.tensor([[3, 2, 4], [5, 2, 0]]), torch.tensor([5, 4])
+    # Two frames a step: the symbols of frames 0, 2, 4, 6, 8 and of 0, 2, 4, 6.
+    symbols = torch.tensor([[0, 0, 1, 2, 2], [0, 0, 0, 1, 0]])
+    there = torch.nn.functional.one_hot(symbols, 3).transpose(1, 2).float()
+    assert float(aligned(there, durations, steps, 2)) == pytest.approx(0, abs=1e-5)
+    even = torch.full((2, 3, 5), 1 / 3)
+    assert float(aligned(even, durations, steps, 2)) == pytest.approx(math.log(3), rel=1e-4)
+    beyond = there.clone()
+    beyond[1, :, 4] = math.nan  # after the second item's end
+    assert float(aligned(beyond, durations, steps, 2)) == pytest.approx(0, abs=1e-5)
+    off = there.roll(1, dims=1)
+    assert float(aligned(off, durations, steps, 2)) > 10
+
+
+def test_the_alignment_is_the_most_likely_one_and_learns_before_the_decoder() -> None:
+    model = _model(aligned_weight=1.0, alignment_steps=2)
+    batch = _batch([11, 8], [4, 3], fill=math.nan)
+    memory, lengths = model._remember(batch.text, batch.text_lengths, batch.speaker)
+    durations, nats = model._search(memory, lengths, batch)
+    assert durations.sum(1).tolist() == [11, 8]
+    assert model.mel_mean is not None
+    mean = model.mel_mean(memory)
+    errors = []
+    for i, frames in enumerate((11, 8)):
+        laid = mean[i].repeat_interleave(durations[i], dim=0)
+        errors.append((batch.mel[i, :, :frames].T - laid).square())
+        for moved in range(int(lengths[i]) - 1):
+            other = durations[i].clone()
+            other[moved] += 1
+            other[moved + 1] -= 1
+            if other.min() >= 0 and other[: lengths[i]].min() > 0:
+                worse = mean[i].repeat_interleave(other, dim=0)
+                assert (batch.mel[i, :, :frames].T - worse).square().sum() >= errors[i].sum()
+    torch.testing.assert_close(nats, 0.5 * torch.cat(errors).mean())
+
+    ((_, loss, logs),) = model.steps(batch, 1)
+    loss.backward()
+    assert set(logs) == {"mel_nats", "coverage"}
+    assert model.mel_mean.weight.grad is not None
+    assert all(p.grad is None for p in model.decoder.parameters())
+    ((_, loss, logs),) = model.steps(batch, 2)
+    assert {"aligned", "before", "after"} <= set(logs)
+    assert torch.isfinite(loss)
+
+
+def test_alignment_steps_without_an_alignment_are_refused() -> None:
+    with pytest.raises(InputError, match="aligned_weight"):
+        _model(alignment_steps=10)

@@ -103,13 +103,15 @@ def test_the_stream_is_what_torch_speaks_whole(
 ) -> None:
     """Post-net and WaveNet in pieces as they come, against the models over the whole utterance.
 
-    Also with linear prediction, whose log-mel settings are in the voice's JSON."""
+    Also with linear prediction and one period ago heard, whose log-mel settings are in the voice's
+    JSON."""
     if order:
-        linear = {**WAVENET, "linear_prediction": order}
+        linear = {**WAVENET, "linear_prediction": order, "period_taps": 3}
         runs = runs[0], _run(tmp_path / "vocoder", "wavenet", linear)
         voice = export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], weights="float32")
         told = json.loads((tmp_path / "v.onnx.json").read_text())["glottis"]["steps"]["wavenet"]
         assert told["prediction"] == {"mel": asdict(MEL), "order": order, "bits": 16}
+        assert told["period"] == {"mel": asdict(MEL)}
     loaded = Voice.load(voice)
     features, vocoder = (load_run(each)[0] for each in runs)
     with torch.no_grad():  # as the file holds them
