@@ -145,20 +145,20 @@ def _predicted(recent, at, coefficients):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _heard(excess):  # type: ignore[no-untyped-def]
-    """An excess in gains as the network hears it, which never is more than ``LOUDEST``."""
-    return single(excess / (1.0 + abs(excess) / LOUDEST))
+def _heard(excess, loudest):  # type: ignore[no-untyped-def]
+    """An excess in gains as the network hears it, which never is more than ``loudest``."""
+    return single(excess / (1.0 + abs(excess) / loudest))
 
 
 @compiled
-def _echo(outputs, at, count, amplitudes, then):  # type: ignore[no-untyped-def]
+def _echo(outputs, at, count, amplitudes, then, scale, highest):  # type: ignore[no-untyped-def]
     """What comes again of the ring ``amplitudes`` from time ``then`` on, by ``count`` weights."""
     total, size = 0.0, 1.0
     for k in range(count):
-        weight = ECHO_SCALE * np.float64(outputs[at + k])
+        weight = scale * np.float64(outputs[at + k])
         total += weight * amplitudes[(then + k) % len(amplitudes)]
         size += abs(weight)
-    return HIGHEST_ECHO * total / size
+    return highest * total / size
 
 
 @compiled
@@ -388,8 +388,9 @@ def _advance(  # type: ignore[no-untyped-def]
                     if echo > 0:
                         then = now - periods[item, frame] - (len(into) // 2 - 1)
                         middle += _echo(
-                            outputs, item * out_wide + out, len(into) - 1, amplitudes[item], then
-                        )
+                            outputs, item * out_wide + out, len(into) - 1, amplitudes[item], then,
+                            factors[3], factors[4],
+                        )  # fmt: skip
                     _around(outputs, item * out_wide, out, middle, gains[item, frame])
                 drawn = _draw(
                     outputs, item * out_wide, out, kind, bits, factors[2], uniforms[item, step]
@@ -399,7 +400,7 @@ def _advance(  # type: ignore[no-untyped-def]
                 if order > 0:
                     recent[item, now % order] = heard[item]
                     amplitude = heard[item] - predicted
-                    heard[item] = _heard(amplitude / gains[item, frame])
+                    heard[item] = _heard(amplitude / gains[item, frame], factors[5])
                     if echo > 0:
                         echoes[item, now % echo] = heard[item]
                         amplitudes[item, now % echo] = amplitude
@@ -461,6 +462,8 @@ class Fast:
             np.float32(weights.residual_scale),
             np.float32(weights.skip_scale),
             float(weights.minimum_log_scale),
+            # Not looked up inside: what is compiled is kept, and would not notice their change.
+            *(ECHO_SCALE, HIGHEST_ECHO, LOUDEST),
         )
         projection = self._packed_gates(np.moveaxis(weights.condition, 2, 0))
         self.projection = projection.reshape(len(projection), -1)
