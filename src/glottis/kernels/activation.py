@@ -23,13 +23,7 @@ def mish(x: Tensor, *, kind: str = "auto") -> Tensor:
     Raises:
         InputError: a kind that does not exist or cannot run on this tensor.
     """
-    from glottis.kernels import activation_torch
-
-    wide = activation_torch.widened(x)
-    kind = choose_elementwise("mish", kind, (wide,))
-    if kind == "numba":
-        return activation_torch.fused_mish(wide).to(x.dtype)
-    return activation_torch.mish(x)
+    return _computed("mish", x, kind)
 
 
 def gated(x: Tensor, *, kind: str = "auto") -> Tensor:
@@ -40,10 +34,13 @@ def gated(x: Tensor, *, kind: str = "auto") -> Tensor:
     Raises:
         InputError: a kind that does not exist or cannot run on this tensor.
     """
+    return _computed("gated", x, kind)
+
+
+def _computed(name: str, x: Tensor, kind: str) -> Tensor:
     from glottis.kernels import activation_torch
 
     wide = activation_torch.widened(x)
-    kind = choose_elementwise("gated", kind, (wide,))
-    if kind == "numba":
-        return activation_torch.fused_gated(wide).to(x.dtype)
-    return activation_torch.gated(x)
+    if choose_elementwise(name, kind, (wide,)) == "numba":
+        return activation_torch.fused(wide, name).to(x.dtype)
+    return activation_torch.FORMS[name](x)

@@ -29,13 +29,9 @@ def widened(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 and x.device.type == "cpu" else x
 
 
-def fused_mish(x: Tensor) -> Tensor:
-    result: Tensor = _FusedMish.apply(x)
-    return result
-
-
-def fused_gated(x: Tensor) -> Tensor:
-    result: Tensor = _FusedGated.apply(x)
+def fused(x: Tensor, name: str) -> Tensor:
+    """``name`` is one of ``FORMS``."""
+    result: Tensor = _Fused.apply(x, name)
     return result
 
 
@@ -45,39 +41,28 @@ def _again(form: Callable[[Tensor], Tensor], x: Tensor, of_y: Tensor) -> Tensor:
     return of_x
 
 
-class _FusedMish(torch.autograd.Function):
+class _Fused(torch.autograd.Function):
+    """The compiled form of this name, in ``FORMS`` and in ``activation_numba``."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
         from glottis.kernels import activation_numba
 
         ctx.save_for_backward(x)
-        return torch.from_numpy(activation_numba.mish(array_of(x), torch.get_num_threads()))
+        ctx.name = name
+        compute = getattr(activation_numba, name)
+        return torch.from_numpy(compute(array_of(x), torch.get_num_threads()))
 
     @staticmethod
-    def backward(ctx: Any, of_y: Tensor) -> Tensor:
+    def backward(ctx: Any, of_y: Tensor) -> tuple[Tensor, None]:
         from glottis.kernels import activation_numba
 
         (x,) = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _again(mish, x, of_y)
+            return _again(FORMS[ctx.name], x, of_y), None
+        differentiate = getattr(activation_numba, f"differentiate_{ctx.name}")
         given = array_of(x), array_of(of_y), torch.get_num_threads()
-        return torch.from_numpy(activation_numba.differentiate_mish(*given))
+        return torch.from_numpy(differentiate(*given)), None
 
 
-class _FusedGated(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        from glottis.kernels import activation_numba
-
-        ctx.save_for_backward(x)
-        return torch.from_numpy(activation_numba.gated(array_of(x), torch.get_num_threads()))
-
-    @staticmethod
-    def backward(ctx: Any, of_y: Tensor) -> Tensor:
-        from glottis.kernels import activation_numba
-
-        (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _again(gated, x, of_y)
-        given = array_of(x), array_of(of_y), torch.get_num_threads()
-        return torch.from_numpy(activation_numba.differentiate_gated(*given))
+FORMS: dict[str, Callable[[Tensor], Tensor]] = {"mish": mish, "gated": gated}
