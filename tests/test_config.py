@@ -169,3 +169,12 @@ def test_a_word_that_is_no_setting_is_refused(word):
 def test_a_path_through_a_single_value_is_refused():
     with pytest.raises(InputError, match="'a' is a single value"):
         override({"a": 1}, ["a.b=2"])
+
+
+def test_a_choice_that_is_called_none_can_be_made_on_the_command_line() -> None:
+    from glottis.models.grad_tts import Config as GradConfig
+    from glottis.training.run import read_recipe
+
+    recipe = read_recipe("grad_tts/paper", ["network.prior_loss=none"])
+    config = build(GradConfig, recipe.network, "network")
+    assert config.prior_loss == "none"

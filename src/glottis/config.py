@@ -152,6 +152,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 continue
         raise InputError(f"{where} does not take {value!r}")
     if origin is typing.Literal:
+        if value is None and "none" in arguments:
+            value = "none"  # as a word on the command line reads
         for choice in arguments:
             # True equals 1, but is not what was meant by it.
             if type(value) is type(choice) and value == choice:
