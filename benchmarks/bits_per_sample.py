@@ -66,7 +66,7 @@ def main() -> None:
     model = model.eval()
     held = list(utterances(arguments.data))
     count = sum(len(samples) for samples, _ in held)
-    for order in (0, 16, 24, 32, 48) if arguments.prediction else ():
+    for order in (0, 16, 32, 64, 128, 192, 256) if arguments.prediction else ():
         prediction = LinearPrediction(model.config.mel, order, model.config.bits)
         alone = sum(of_prediction(*each, prediction) for each in held) / count
         what = f"of order {order}" if order else "of order 0: the level alone"

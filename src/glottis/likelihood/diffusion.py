@@ -290,8 +290,12 @@ def _dpm2(
     for i, t in enumerate(times):
         clean = (deviation + schedule.variance(t) * score(mean + deviation, t)) / schedule.decay(t)
         if i == steps - 1:
-            # To time 0, where nothing is left but the prediction.
-            return mean + clean
+            # To time 0, where nothing is left but the prediction: in a straight line through the
+            # last two, over the deviation in units of the decay, which there is 0.
+            if i == 0:
+                return mean + clean
+            last, prior = (math.exp(-log_ratio(each)) for each in (t, times[i - 1]))
+            return mean + clean + last / (prior - last) * (clean - before)
         end = times[i + 1]
         h = log_ratio(end) - log_ratio(t)
         # Two predictions, extrapolated to the middle of this step.
