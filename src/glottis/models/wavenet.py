@@ -352,7 +352,8 @@ class WaveNet(nn.Module):
             heard = self._heard(excess)
             past = F.pad(heard, (1, -1))[..., None]
             if self.config.period_taps:
-                past = torch.cat([past, self._period_ago(heard, mel)], dim=2)
+                places = self._places(mel)
+                past = torch.cat([past, _period_ago(heard, places)], dim=2)
             x = F.linear(past.to(mel.dtype), self.first.weight[..., 0], self.first.bias)
         elif self.config.output == "mulaw":
             classes = mu_law_encode(audio, self.config.bits)
@@ -377,7 +378,7 @@ class WaveNet(nn.Module):
             taps = outputs[..., self.config.outputs :]
             taps = wavenet.ECHO_SCALE * taps
             taps = wavenet.HIGHEST_ECHO * taps / (1 + taps.abs().sum(-1, keepdim=True))
-            echoes = self._period_ago(excess * gain, mel)
+            echoes = _period_ago(excess * gain, places)
             predicted = predicted + (taps * echoes).sum(-1)
         return self._around(outputs[..., : self.config.outputs], predicted, gain)
 
@@ -398,18 +399,15 @@ class WaveNet(nn.Module):
         :class:`glottis.kernels.wavenet.Weights`."""
         return excess / (1 + excess.abs() / wavenet.LOUDEST)
 
-    def _period_ago(self, heard: Tensor, mel: Tensor) -> Tensor:
-        """What stands in ``heard`` ``[batch, time]`` around one period before each sample,
-        ``[batch, time, period_taps]``; zero before the first."""
+    def _places(self, mel: Tensor) -> Tensor:
+        """Times around one period before each sample, int64 ``[batch, time, period_taps]``; below 0
+        before the first sample."""
         assert self.period is not None
         hop, side = self.config.mel.hop, self.config.period_taps // 2
-        periods = torch.from_numpy(self.period(mel.detach().cpu().numpy())).to(heard.device)
-        time = torch.arange(heard.shape[1], device=heard.device)
+        periods = torch.from_numpy(self.period(mel.detach().cpu().numpy())).to(mel.device)
+        time = torch.arange(mel.shape[2] * hop, device=mel.device)
         middle = time - periods.repeat_interleave(hop, dim=1)
-        taps = torch.arange(-side, side + 1, device=heard.device)
-        places = (middle[..., None] + taps).flatten(1)
-        found = heard.gather(1, places.clamp_min(0))
-        return torch.where(places >= 0, found, 0.0).unflatten(1, (-1, len(taps)))
+        return middle[..., None] + torch.arange(-side, side + 1, device=mel.device)
 
     def _around(self, outputs: Tensor, predicted: Tensor, gain: Tensor) -> Tensor:
         """The network's outputs, which say what remains in units of the gain, as amplitudes."""
@@ -612,3 +610,9 @@ class WaveNet(nn.Module):
             "audio_recording": batch.audio[0],
             "audio_copy": drawn[0],
         }
+
+
+def _period_ago(values: Tensor, places: Tensor) -> Tensor:
+    """``values`` ``[batch, time]`` at ``places`` ``[batch, time, taps]``, zero below 0."""
+    found = values.gather(1, places.clamp_min(0).flatten(1)).view(places.shape)
+    return torch.where(places >= 0, found, 0.0)
