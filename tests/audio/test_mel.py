@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from glottis.audio.mel import (
     MelConfig,
+    between_frames,
     hann,
     hz_to_mel,
     log_mel,
@@ -201,3 +202,26 @@ def test_audio_that_cannot_be_analysed_is_refused(audio, message):
 def test_settings_that_do_not_fit_are_refused(values, message):
     with pytest.raises(InputError, match=message):
         MelConfig(**values)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4])
+def test_between_frames_runs_in_straight_lines_through_the_frames(parts: int) -> None:
+    frames = np.arange(5.0)
+    line = np.stack([2 * frames + 1, -frames])
+    found = between_frames(line, parts)
+    middles = (np.arange(5 * parts) + 0.5) / parts - 0.5
+    held = middles.clip(0, 4)
+    np.testing.assert_allclose(found, [2 * held + 1, -held], atol=1e-12)
+    if parts % 2:  # the middle part is the frame itself
+        np.testing.assert_array_equal(found[:, parts // 2 :: parts], line)
+
+
+def test_between_frames_looks_one_frame_to_either_side() -> None:
+    mel = np.random.default_rng(0).standard_normal((2, 3, 9))
+    whole = between_frames(mel, 4)
+    some = between_frames(mel[..., 3:8], 4)
+    np.testing.assert_array_equal(some[..., 4:-4], whole[..., 16:28])
+    changed = mel.copy()
+    changed[..., 4] += 1.0
+    moved = (between_frames(changed, 4) != whole).any((0, 1))
+    np.testing.assert_array_equal(np.flatnonzero(moved), np.arange(14, 22))

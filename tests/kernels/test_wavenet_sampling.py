@@ -19,7 +19,7 @@ from glottis.likelihood.mixtures import DiscretizedLogisticMixture, GaussianMixt
 
 MEL = MelConfig(fft_size=48, hop=12, mels=4)
 # Distributions, and the order of the linear prediction that they stand around; those of an order of
-# 5 and more also listen for the period.
+# 5 and more also listen for the period, and change within a frame.
 KINDS = [
     *((output, 0) for output in OUTPUTS),
     *((output, order) for output, order in zip(OUTPUTS[1:], (5, 1, 20), strict=True)),
@@ -65,6 +65,7 @@ def _weights(
         start=128.0 if output == "mulaw" else 0.0,
         prediction=LinearPrediction(MEL, order, bits) if order else None,
         period=Period(MEL) if order >= 5 else None,
+        parts={5: 4, 20: 3}.get(order, 1),
     )
 
 

@@ -284,6 +284,8 @@ def test_bad_input_is_named() -> None:
         _model(output="mulaw", linear_prediction=8)
     with pytest.raises(InputError, match="takes 0"):
         _model(linear_prediction=33)
+    with pytest.raises(InputError, match="prediction_parts must divide the hop of 8"):
+        _model(linear_prediction=5, prediction_parts=3)
     with pytest.raises(InputError, match="go with linear_prediction"):
         _model(period_taps=5)
     with pytest.raises(InputError, match="an odd number below"):

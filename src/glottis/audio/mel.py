@@ -153,6 +153,18 @@ def log_mel(samples: Array, config: MelConfig | None = None) -> Array:
     return np.log(np.maximum(mel, config.floor), dtype=np.float32)
 
 
+def between_frames(log_mel: NDArray[np.floating], parts: int) -> NDArray[np.float64]:
+    """Log-mels ``[..., mels, frames]`` at the middle of each of ``parts`` parts of every frame:
+    float64 ``[..., mels, frames * parts]``, linear between the frames' own middles and constant
+    beyond the outermost."""
+    frames = log_mel.shape[-1]
+    place = np.clip((np.arange(frames * parts) + 0.5) / parts - 0.5, 0, frames - 1)
+    before = place.astype(np.int64)
+    share = place - before
+    after = np.minimum(before + 1, frames - 1)
+    return np.asarray(log_mel[..., before] * (1 - share) + log_mel[..., after] * share)
+
+
 def _reflect(samples: Array, padding: int) -> Array:
     """Reflect at both ends; a signal shorter than the padding is reflected repeatedly."""
     if padding == 0:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glottis.audio.linear_prediction import LinearPrediction
+from glottis.audio.mel import between_frames
 from glottis.audio.period import Period
 from glottis.errors import InputError
 from glottis.kernels.choice import choose
@@ -26,8 +27,8 @@ from glottis.kernels.choice import choose
 Array = NDArray[np.float32]
 Double = NDArray[np.float64]
 Predictors = tuple[Double, Double, NDArray[np.int64]]
-"""Of each frame coefficients ``[batch, frames, order]``, gains and periods in samples, ``[batch,
-frames]`` both."""
+"""Of each part of a frame coefficients ``[batch, frames * parts, order]``, gains and periods in
+samples, ``[batch, frames * parts]`` both."""
 Output = Literal["mulaw", "gaussian", "gaussian_mixture", "logistic_mixture"]
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -72,7 +73,8 @@ class Weights:
     With a linear ``prediction`` the network does not hear the last sample but what it had in excess
     of its prediction, in units of the gain and never more than ``LOUDEST``: ``e / (1 + |e| /
     LOUDEST)``. ``loc`` and ``exp(log_scale)`` are in units of the gain too, ``loc`` from the
-    prediction on.
+    prediction on. A frame has ``parts`` predictors, one after another, from log-mels between its
+    own and its neighbours'; see :func:`glottis.audio.mel.between_frames`.
 
     With a ``period`` as well, it also hears what it heard around one period before the sample to be
     drawn: ``E`` values, an odd number, from ``E // 2`` samples earlier to as many later. ``last``
@@ -105,6 +107,7 @@ class Weights:
     start: float
     prediction: LinearPrediction | None = None
     period: Period | None = None
+    parts: int = 1
 
     def __post_init__(self) -> None:
         layers, gates, residual, _ = self.gate.shape
@@ -145,6 +148,8 @@ class Weights:
                     f"linear prediction is of amplitudes from {self.context.shape[1]} log-mels "
                     f"every {self.hop} samples, not of {self.output} from {made}"
                 )
+        if self.parts < 1 or self.hop % self.parts:
+            raise ValueError(f"{self.hop} samples cannot be divided into {self.parts} parts")
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
@@ -192,7 +197,7 @@ class Form(Protocol):
 
         ``features`` ``[batch, C, frames + window - 1]`` mixed log-mels, half a window more on
         either side; ``shares`` ``[batch, frames, hop, window]``; ``predictors`` of the frames,
-        of order 0 when the weights have none.
+        of order 0 when the weights have none, ``parts`` of each.
         """
 
     def advance(
@@ -400,12 +405,10 @@ class Sampler:
         shares = np.zeros((len(self._mels), last - first, hop, 2 * side + 1))
         prediction = self.weights.prediction
         order = 0 if prediction is None else prediction.order
-        predictors = (
-            np.zeros((len(self._mels), last - first, order)),
-            np.ones((len(self._mels), last - first)),
-            # Where there is none, any that lies in the past.
-            np.full((len(self._mels), last - first), self.weights.around + 1),
-        )
+        parts = self.weights.parts
+        many = (len(self._mels), (last - first) * parts)
+        # Where there is no period, any that lies in the past.
+        predictors = np.zeros((*many, order)), np.ones(many), np.full(many, self.weights.around + 1)
         for item, mel in enumerate(self._mels):
             frames = mel.shape[1]
             # Beyond its end an item hears nothing of its log-mels.
@@ -419,7 +422,9 @@ class Sampler:
             table, case = cases_of(taps, frames)
             shares[item, : max(0, frames - first)] = table[case[first:last]]
             if prediction is not None and first < frames:
-                here = mel[:, first:last]
+                start = max(0, first - 1)
+                here = between_frames(mel[:, start : last + 1], parts)[:, (first - start) * parts :]
+                here = here[:, : many[1]]
                 coefficients, gains = prediction(here)
                 predictors[0][item, : len(gains)] = coefficients
                 predictors[1][item, : len(gains)] = gains

@@ -262,12 +262,12 @@ def _advance(  # type: ignore[no-untyped-def]
 
     ``shape`` is (batch, layers, taps, residual channels, hidden channels of a part, their padded
     gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
-    ``coefficients`` ``[batch, frame, order]`` are empty without linear prediction, and the rings
+    ``coefficients`` ``[batch, part, order]``, of which each serves ``span`` samples, are empty without linear prediction, and the rings
     ``[batch, time]`` of what was heard, ``echoes``, and of excesses, ``amplitudes``, where no
     period is listened for.
     """
     batch, layers, taps, residual, size, gates, wide, skip, half_wide, out, out_wide = shape
-    window, hop, frames, origin = timing
+    window, hop, frames, origin, span = timing
     per_item = (frames - window + 1) * hop * window
     order, echo = coefficients.shape[2], echoes.shape[1]
     low, high = (0, PARTS) if threads == 1 else (thread, thread + 1)
@@ -288,7 +288,7 @@ def _advance(  # type: ignore[no-untyped-def]
                     x[to + i] = into[0, i] * value + into_bias[i]
                 if echo > 0:
                     around = len(into) // 2 - 1
-                    then = now - periods[item, (now - origin) // hop] - around
+                    then = now - periods[item, (now - origin) // span] - around
                     for k in range(1, len(into)):
                         value = echoes[item, (then + k - 1) % echo]
                         for i in range(residual):
@@ -382,16 +382,16 @@ def _advance(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             for item in range(batch):
                 if order > 0:
-                    frame = (now - origin) // hop
-                    predicted = _predicted(recent[item], now % order, coefficients[item, frame])
+                    part = (now - origin) // span
+                    predicted = _predicted(recent[item], now % order, coefficients[item, part])
                     middle = predicted
                     if echo > 0:
-                        then = now - periods[item, frame] - (len(into) // 2 - 1)
+                        then = now - periods[item, part] - (len(into) // 2 - 1)
                         middle += _echo(
                             outputs, item * out_wide + out, len(into) - 1, amplitudes[item], then,
                             factors[3], factors[4],
                         )  # fmt: skip
-                    _around(outputs, item * out_wide, out, middle, gains[item, frame])
+                    _around(outputs, item * out_wide, out, middle, gains[item, part])
                 drawn = _draw(
                     outputs, item * out_wide, out, kind, bits, factors[2], uniforms[item, step]
                 )
@@ -400,7 +400,7 @@ def _advance(  # type: ignore[no-untyped-def]
                 if order > 0:
                     recent[item, now % order] = heard[item]
                     amplitude = heard[item] - predicted
-                    heard[item] = _heard(amplitude / gains[item, frame], factors[5])
+                    heard[item] = _heard(amplitude / gains[item, part], factors[5])
                     if echo > 0:
                         echoes[item, now % echo] = heard[item]
                         amplitudes[item, now % echo] = amplitude
@@ -502,7 +502,8 @@ class Fast:
         projected = (flat @ self.projection).reshape(batch, frames, layers, PARTS, tiles, TILE)
         self.condition = aligned(np.moveaxis(projected, 1, 4).reshape(-1))
         self.shares = shares.astype(np.float32).reshape(-1)
-        self.timing = shares.shape[3], self.weights.hop, frames, first * self.weights.hop
+        hop = self.weights.hop
+        self.timing = shares.shape[3], hop, frames, first * hop, hop // self.weights.parts
         self.predictors = predictors
 
     def advance(

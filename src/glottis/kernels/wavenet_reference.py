@@ -78,24 +78,28 @@ class Reference:
     def _prediction(self) -> tuple[Double, Double]:
         """The linear prediction of the next sample and its gain, ``[batch]``."""
         coefficients, gains, _ = self.predictors
-        now, frame = len(self.before), (len(self.before) - self.first) // self.weights.hop
+        now, part = len(self.before), self._part()
         predicted = np.zeros(len(gains))
         for k in range(min(coefficients.shape[2], now)):
-            predicted += coefficients[:, frame, k] * self.before[now - 1 - k]
-        return predicted, gains[:, frame]
+            predicted += coefficients[:, part, k] * self.before[now - 1 - k]
+        return predicted, gains[:, part]
 
     def _period_ago(self, past: list[Double]) -> Double:
         """What stands in ``past`` around one period before the next sample, ``[batch, E]``."""
         if self.weights.period is None:
             return np.zeros((len(self.heard), 0))
         now, side = len(past), self.weights.around
-        frame = (now - self.first) // self.weights.hop
         found = np.zeros((len(self.heard), 2 * side + 1))
-        for item, period in enumerate(self.predictors[2][:, frame]):
+        for item, period in enumerate(self.predictors[2][:, self._part()]):
             for k in range(2 * side + 1):
                 then = now - period - side + k
                 found[item, k] = past[then][item] if then >= 0 else 0.0
         return found
+
+    def _part(self) -> int:
+        """Which of the predictors serves the next sample."""
+        w = self.weights
+        return (len(self.before) - self.first) // (w.hop // w.parts)
 
     def _step(self) -> Double:
         """One sample's outputs ``[batch, O]`` from everything that was heard."""

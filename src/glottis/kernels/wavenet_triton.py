@@ -84,7 +84,7 @@ def _advance(  # type: ignore[no-untyped-def]
     first, origin, count, frames, ring_total, residual_scale, skip_scale, floor, half,
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
-    WINDOW: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, ECHOES: tl.constexpr,
+    WINDOW: tl.constexpr, PARTS: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr, ECHOES: tl.constexpr,
     RING: tl.constexpr, SCALE: tl.constexpr, HIGHEST: tl.constexpr, LIMIT: tl.constexpr,
     TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
 ):  # fmt: skip
@@ -97,10 +97,10 @@ def _advance(  # type: ignore[no-untyped-def]
     before = tl.load(heard + item)
     if ORDER > 0:
         k = tl.arange(0, PAST)
-        coefficients += item * frames * ORDER
-        gains += item * frames
+        coefficients += item * frames * PARTS * ORDER
+        gains += item * frames * PARTS
         recent += item * ORDER
-        periods += item * frames
+        periods += item * frames * PARTS
         echoes += item * RING
         amplitudes += item * RING
     for step in range(0, count):
@@ -111,18 +111,19 @@ def _advance(  # type: ignore[no-untyped-def]
             x = tl.load(into + r) * before + tl.load(into_bias + r)
         total = tl.zeros([S], tl.float32)
         frame = (now - origin) // HOP
+        predictor = (now - origin) // (HOP // PARTS)
         if ECHOES > 0:
             # Two rings further on, so that the remainder is not of a negative number.
-            then = now + 2 * RING - tl.load(periods + frame) - ECHOES // 2
+            then = now + 2 * RING - tl.load(periods + predictor) - ECHOES // 2
             for echo in range(0, ECHOES):
                 value = tl.load(echoes + (then + echo) % RING)
                 x += tl.load(into + (1 + echo) * R + r) * value
         if ORDER > 0:
             # The ring holds sample t at t modulo the order; terms beyond the order are nothing.
-            terms = tl.load(coefficients + frame * ORDER + k, mask=k < ORDER, other=0.0)
+            terms = tl.load(coefficients + predictor * ORDER + k, mask=k < ORDER, other=0.0)
             then = (now % ORDER + 2 * ORDER - 1 - k) % ORDER
             predicted = tl.sum(terms * tl.load(recent + then, mask=k < ORDER, other=0.0), axis=0)
-            gain = tl.load(gains + frame)
+            gain = tl.load(gains + predictor)
         share = shares + (now - origin) * WINDOW
         for layer in range(0, LAYERS):
             dilation = tl.load(dilations + layer)
@@ -275,6 +276,7 @@ class Persistent:
             w.residual_scale, w.skip_scale, w.minimum_log_scale, (2.0**w.bits - 1.0) / 2.0,
             LAYERS=len(w.dilations), TAPS=w.gate.shape[3], R=R, H=H, S=S, OUT=wide, COUNT=outputs,
             KIND=OUTPUTS.index(w.output), HOP=w.hop, WINDOW=self.shares.shape[3],
+            PARTS=w.parts,
             ORDER=self.order, PAST=triton.next_power_of_2(max(1, self.order)),
             ECHOES=w.echoes, RING=self.echoes.shape[1], SCALE=ECHO_SCALE, HIGHEST=HIGHEST_ECHO,
             LIMIT=LOUDEST,

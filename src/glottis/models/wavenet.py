@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glottis.audio.linear_prediction import LinearPrediction
-from glottis.audio.mel import MelConfig
+from glottis.audio.mel import MelConfig, between_frames
 from glottis.audio.period import Period
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
@@ -50,7 +50,9 @@ class Config:
     a stack. ``upsampling`` multiplies to the hop; ``context`` frames on either side are mixed into
     each frame before. ``minimum_log_scale`` is left to the distribution when None.
     ``linear_prediction`` is the order of a linear predictor that the log-mels of a frame give, of
-    which the network then learns what remains; 0 for none, and not for ``mulaw``. With it,
+    which the network then learns what remains; 0 for none, and not for ``mulaw``. A frame has
+    ``prediction_parts`` such predictors, from log-mels between its own and its neighbours': where
+    one predictor gives way to a very different one there is a click, softer from part to part. With it,
     ``period_taps`` (an odd number, 0 for none) of what was heard around one period of the voice
     earlier are heard again, the period being what log-mels tell: dilations that are the same for
     all voices need many layers to find it (Wu et al. 2021, "Quasi-Periodic WaveNet"). And for each
@@ -83,6 +85,7 @@ class Config:
     context: int = 2
     minimum_log_scale: float | None = None
     linear_prediction: int = 0
+    prediction_parts: int = 4
     period_taps: int = 0
     past_noise: float = 0.0
     past_level: float = 0.0
@@ -109,6 +112,11 @@ class Config:
             raise InputError(
                 "linear_prediction shifts amplitudes, and mulaw gives classes: choose gaussian, "
                 "gaussian_mixture or logistic_mixture, or leave linear_prediction at 0"
+            )
+        if self.prediction_parts < 1 or self.mel.hop % self.prediction_parts:
+            raise InputError(
+                f"prediction_parts must divide the hop of {self.mel.hop} samples, and "
+                f"{self.prediction_parts} does not"
             )
         _ = self.prediction  # refuses an order that cannot be
         for name in ("past_noise", "past_level"):
@@ -386,13 +394,19 @@ class WaveNet(nn.Module):
     def _predicted(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Each sample's linear prediction and its gain, float64 ``[batch, time]``."""
         assert self.prediction is not None
-        order, hop = self.prediction.order, self.config.mel.hop
-        found = self.prediction(mel.float().cpu().numpy())
+        order, (finer, span) = self.prediction.order, self._parts(mel)
+        found = self.prediction(finer)
         coefficients, gain = (torch.from_numpy(part).to(mel.device) for part in found)
         past = F.pad(audio.double(), (order, -1)).unfold(1, order, 1)
-        past = past.reshape(len(audio) * mel.shape[2], hop, order)
+        past = past.reshape(-1, span, order)
         predicted = past @ coefficients.flip(2).reshape(-1, order, 1)
-        return predicted.view(audio.shape), gain.repeat_interleave(hop, dim=1)
+        return predicted.view(audio.shape), gain.repeat_interleave(span, dim=1)
+
+    def _parts(self, mel: Tensor) -> tuple[Any, int]:
+        """Log-mels for each of the predictors of a frame, and how many samples each serves."""
+        parts = self.config.prediction_parts
+        finer = between_frames(mel.detach().float().cpu().numpy(), parts)
+        return finer, self.config.mel.hop // parts
 
     def _heard(self, excess: Tensor) -> Tensor:
         """What the network hears of excesses ``[batch, time]`` in gains; see
@@ -403,10 +417,10 @@ class WaveNet(nn.Module):
         """Times around one period before each sample, int64 ``[batch, time, period_taps]``; below 0
         before the first sample."""
         assert self.period is not None
-        hop, side = self.config.mel.hop, self.config.period_taps // 2
-        periods = torch.from_numpy(self.period(mel.detach().cpu().numpy())).to(mel.device)
-        time = torch.arange(mel.shape[2] * hop, device=mel.device)
-        middle = time - periods.repeat_interleave(hop, dim=1)
+        side, (finer, span) = self.config.period_taps // 2, self._parts(mel)
+        periods = torch.from_numpy(self.period(finer)).to(mel.device)
+        time = torch.arange(mel.shape[2] * self.config.mel.hop, device=mel.device)
+        middle = time - periods.repeat_interleave(span, dim=1)
         return middle[..., None] + torch.arange(-side, side + 1, device=mel.device)
 
     def _around(self, outputs: Tensor, predicted: Tensor, gain: Tensor) -> Tensor:
@@ -519,6 +533,7 @@ class WaveNet(nn.Module):
             start=self._start(),
             prediction=self.prediction,
             period=self.period,
+            parts=config.prediction_parts if self.prediction is not None else 1,
         )
 
     @torch.no_grad()
