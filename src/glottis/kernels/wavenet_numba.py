@@ -262,7 +262,8 @@ def _advance(  # type: ignore[no-untyped-def]
 
     ``shape`` is (batch, layers, taps, residual channels, hidden channels of a part, their padded
     gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
-    ``coefficients`` ``[batch, part, order]``, of which each serves ``span`` samples, are empty without linear prediction, and the rings
+    ``coefficients`` ``[batch, part, order]``, each for ``span`` samples, are empty without linear
+    prediction, and the rings
     ``[batch, time]`` of what was heard, ``echoes``, and of excesses, ``amplitudes``, where no
     period is listened for.
     """

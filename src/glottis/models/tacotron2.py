@@ -24,6 +24,7 @@ from glottis.audio.mel import MelConfig
 from glottis.blocks.blanks import drop_blanks_of_one, read_text
 from glottis.blocks.convolution import Conv1d
 from glottis.blocks.lengths import mask_from_lengths
+from glottis.blocks.recurrent import attending_lstm, lstm, narrow
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
@@ -212,12 +213,7 @@ class Attention(nn.Module):
         energy = torch.tanh(self.query(state).unsqueeze(1) + self.location_out(before) + keys)
         scores = self.score(energy).squeeze(2).float().masked_fill(~mask, -math.inf)
         new = torch.softmax(scores, dim=1)
-        if self.forward_only:
-            # Only stay or go on by one; the tiny constant keeps what softmax rounds to zero alive.
-            reached = weights + F.pad(weights, (1, -1))
-            new = (reached + 1e-8) * new
-            new = new / new.sum(1, keepdim=True)
-        return new
+        return narrow(weights, new) if self.forward_only else new
 
 
 class State(NamedTuple):
@@ -300,26 +296,46 @@ class Decoder(nn.Module):
         reduction = self.config.reduction
         last = mel[..., reduction - 1 :: reduction].permute(2, 0, 1)
         projected = self.project(F.pad(last, (0, 0, 0, 0, 1, -1)), generator)
-        keys, state = self.attention.memory(memory), self.begin(memory)
-        heard, looked = [], []
-        for each in projected:
-            state = self.step(each, memory, keys, mask, state)
-            heard.append(torch.cat([state.hidden, state.context], dim=1))
-            looked.append(state.weights)
-        frames, stop, _ = self.finish(torch.stack(heard), None)
-        return frames, stop, torch.stack(looked, dim=2)
+        kept, attention, cell = None, self.attention, self.cell
+        if self.training and self.dropout.p:
+            shape = (*projected.shape[:2], self.config.attention_state)
+            kept = self.dropout(projected.new_ones(shape))
+        from_memory = cell.weight_ih[:, self.config.prenet_channels :]
+        heard, looked = attending_lstm(
+            projected,
+            kept,
+            memory,
+            attention.memory(memory),
+            mask,
+            self.begin(memory).weights,
+            torch.cat([cell.weight_hh, from_memory], dim=1),
+            attention.query.weight,
+            torch.einsum("af,fck->ack", attention.location_out.weight, attention.location.weight),
+            attention.score.weight[0],
+            attention.forward_only,
+        )
+        layer = self.lstm
+        if heard.device.type == "cpu":
+            bias = layer.bias_ih_l0 + layer.bias_hh_l0
+            state = lstm(F.linear(heard, layer.weight_ih_l0, bias), layer.weight_hh_l0)
+        else:
+            state = layer(heard)[0]
+        return *self._say(heard, state), looked.permute(1, 2, 0)
 
     def finish(
         self, heard: Tensor, before: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Steps ``[steps, batch, attention_state + memory]`` to frames and stop logits."""
-        steps, batch, _ = heard.shape
         state, after = self.lstm(heard, before)
+        return *self._say(heard, state), after
+
+    def _say(self, heard: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        steps, batch, _ = heard.shape
         memory = heard[..., self.config.attention_state :]
         both = torch.cat([self.dropout(state), memory], dim=2)
         frames = self.frames(both).view(steps, batch, self.config.reduction, -1)
         frames = frames.permute(1, 3, 0, 2).flatten(2).float()
-        return frames, self.stop(both).squeeze(2).transpose(0, 1).float(), after
+        return frames, self.stop(both).squeeze(2).transpose(0, 1).float()
 
 
 class Tacotron2(nn.Module):

@@ -52,12 +52,12 @@ class Config:
     ``linear_prediction`` is the order of a linear predictor that the log-mels of a frame give, of
     which the network then learns what remains; 0 for none, and not for ``mulaw``. A frame has
     ``prediction_parts`` such predictors, from log-mels between its own and its neighbours': where
-    one predictor gives way to a very different one there is a click, softer from part to part. With it,
-    ``period_taps`` (an odd number, 0 for none) of what was heard around one period of the voice
+    one predictor gives way to a very different one there is a click, softer from part to part. With
+    it, ``period_taps`` (an odd number, 0 for none) of what was heard around one period of the voice
     earlier are heard again, the period being what log-mels tell: dilations that are the same for
     all voices need many layers to find it (Wu et al. 2021, "Quasi-Periodic WaveNet"). And for each
-    sample the network says with which weights the excesses that stood there come again: a
-    long-term predictor as in speech coders.
+    sample the network says with which weights the excesses that stood there come again: a long-term
+    predictor as in speech coders.
 
     ``past_noise`` and ``past_level``, with linear prediction: while learning, the network hears
     excesses with white noise, in each window up to so many gains, and at a level that is up to so
