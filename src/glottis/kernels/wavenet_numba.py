@@ -263,9 +263,8 @@ def _advance(  # type: ignore[no-untyped-def]
     ``shape`` is (batch, layers, taps, residual channels, hidden channels of a part, their padded
     gates, padded residual and skip, skip, padded half skip, outputs, padded outputs).
     ``coefficients`` ``[batch, part, order]``, each for ``span`` samples, are empty without linear
-    prediction, and the rings
-    ``[batch, time]`` of what was heard, ``echoes``, and of excesses, ``amplitudes``, where no
-    period is listened for.
+    prediction, and the rings ``[batch, time]`` of what was heard, ``echoes``, and of excesses,
+    ``amplitudes``, where no period is listened for.
     """
     batch, layers, taps, residual, size, gates, wide, skip, half_wide, out, out_wide = shape
     window, hop, frames, origin, span = timing

@@ -85,8 +85,8 @@ def _advance(  # type: ignore[no-untyped-def]
     LAYERS: tl.constexpr, TAPS: tl.constexpr, R: tl.constexpr, H: tl.constexpr, S: tl.constexpr,
     OUT: tl.constexpr, COUNT: tl.constexpr, KIND: tl.constexpr, HOP: tl.constexpr,
     WINDOW: tl.constexpr, PARTS: tl.constexpr, ORDER: tl.constexpr, PAST: tl.constexpr,
-    ECHOES: tl.constexpr, RING: tl.constexpr, SCALE: tl.constexpr, HIGHEST: tl.constexpr, LIMIT: tl.constexpr,
-    TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
+    ECHOES: tl.constexpr, RING: tl.constexpr, SCALE: tl.constexpr, HIGHEST: tl.constexpr,
+    LIMIT: tl.constexpr, TAUGHT: tl.constexpr, GIVEN: tl.constexpr,
 ):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     r, h, s, o = tl.arange(0, R), tl.arange(0, H), tl.arange(0, S), tl.arange(0, OUT)
