@@ -10,12 +10,13 @@ to 9).
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from glottis.kernels import location_attention
 
 
 def lstm(projected: Tensor, recurrent: Tensor) -> Tensor:
@@ -173,8 +174,7 @@ class _AttendingLstm(torch.autograd.Function):
             memory, keys, recurrent, query, location, score = (
                 each.to(kind) for each in (memory, keys, recurrent, query, location, score)
             )
-            # Places last, as the weights' neighbourhoods lie.
-            keys = keys.transpose(1, 2).contiguous()
+            attention = location_attention.form(keys, mask, location, score)
             hidden_and_context = projected.new_zeros(steps + 1, batch, size + channels)
             cells = projected.new_zeros(steps + 1, batch, size, dtype=wide)
             opened = projected.new_empty(steps, batch, gates, dtype=wide)
@@ -189,37 +189,29 @@ class _AttendingLstm(torch.autograd.Function):
                     hidden = hidden * kept[t]
                 after = hidden_and_context[t + 1]
                 after[:, :size] = hidden
-                sought = after[:, :size] @ query.T
-                energy = _energy(keys, sought, _around(looked[t], location, kind), location)
-                new = _softmax(energy, score, mask, wide)
+                scores = attention.scores(after[:, :size] @ query.T, looked[t])
+                new = torch.softmax(scores, dim=1)
                 if forward_only:
                     new = narrow(looked[t, :, 0], new)
                 looked[t + 1, :, 0] = new
                 looked[t + 1, :, 1] = looked[t, :, 1] + new
                 after[:, size:] = torch.bmm(new.to(kind)[:, None], memory)[:, 0]
         ctx.save_for_backward(
-            kept, memory, keys, mask, recurrent, query, location, score,
-            hidden_and_context, cells, opened, looked,
-        )  # fmt: skip
-        ctx.forward_only = forward_only
+            kept, memory, recurrent, query, hidden_and_context, cells, opened, looked
+        )
+        ctx.attention, ctx.forward_only = attention, forward_only
         return hidden_and_context[1:], looked[1:, :, 0]
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> Any:
-        (
-            kept, memory, keys, mask, recurrent, query, location, score,
-            hidden_and_context, cells, opened, looked,
-        ) = ctx.saved_tensors  # fmt: skip
-        kind, wide = recurrent.dtype, cells.dtype
-        size, taps = cells.shape[2], location.shape[2]
-        flat = location.flatten(1)
+        kept, memory, recurrent, query, hidden_and_context, cells, opened, looked = (
+            ctx.saved_tensors
+        )
+        kind, wide, size = recurrent.dtype, cells.dtype, cells.shape[2]
         d_heard, d_looked = given
         d_gates = torch.empty_like(opened, dtype=kind)
         d_contexts = torch.empty_like(hidden_and_context[1:, :, size:])
         d_sought = query.new_empty(*d_gates.shape[:2], len(query))
-        d_keys = torch.zeros_like(keys, dtype=wide)
-        d_location = torch.zeros_like(flat, dtype=wide)
-        d_score = torch.zeros_like(score, dtype=wide)
         d_next = torch.zeros_like(hidden_and_context[0])
         d_cell = torch.zeros_like(cells[0])
         # Of the last weights and their sum, from the steps after.
@@ -230,31 +222,20 @@ class _AttendingLstm(torch.autograd.Function):
                 d_contexts[t] = d_out[:, size:]
                 d_new = torch.bmm(memory, d_contexts[t][..., None])[..., 0].to(wide)
                 d_new += d_looked[t] + d_past[:, 0] + d_past[:, 1]
-                around = _around(looked[t], location, kind)
                 sought = hidden_and_context[t + 1, :, :size] @ query.T
-                energy = _energy(keys, sought, around, location)
                 new, d_last = looked[t + 1, :, 0], None
                 if ctx.forward_only:
-                    chosen = _softmax(energy, score, mask, wide)
+                    chosen = torch.softmax(ctx.attention.scores(sought, looked[t]), dim=1)
                     reached = _reach(looked[t, :, 0]) + 1e-8
                     d_raw = d_new - (d_new * new).sum(1, keepdim=True)
                     d_raw /= (reached * chosen).sum(1, keepdim=True)
                     d_last = d_raw * chosen
                     d_last = d_last + F.pad(d_last[:, 1:], (0, 1))
                     new, d_new = chosen, d_raw * reached
-                d_scores = (new * (d_new - (new * d_new).sum(1, keepdim=True))).to(kind)
-                d_score += torch.bmm(energy, d_scores[..., None]).sum((0, 2))
-                d_energy = (1 - energy * energy) * score[:, None] * d_scores[:, None]
-                d_keys += d_energy
-                d_sought[t] = d_energy.sum(2)
-                d_location += torch.bmm(d_energy, around.transpose(1, 2)).sum(0)
-                d_past[:, 0] = 0
-                d_around = torch.matmul(flat.T, d_energy).to(wide)
-                d_past += F.fold(
-                    d_around, (1, keys.shape[2]), (1, taps), padding=(0, taps // 2)
-                )[:, :, 0]  # fmt: skip
-                if d_last is not None:
-                    d_past[:, 0] += d_last
+                d_scores = new * (d_new - (new * d_new).sum(1, keepdim=True))
+                d_sought[t], d_around = ctx.attention.differentiate(sought, looked[t], d_scores)
+                d_past[:, 0] = 0 if d_last is None else d_last
+                d_past += d_around
                 d_hidden = (d_out[:, :size] + d_sought[t] @ query).to(wide)
                 if kept is not None:
                     d_hidden = d_hidden * kept[t]
@@ -266,10 +247,8 @@ class _AttendingLstm(torch.autograd.Function):
             d_query = d_sought.flatten(0, 1).T @ after.flatten(0, 1)
             weights = looked[1:, :, 0].permute(1, 2, 0).to(kind)
             d_memory = torch.bmm(weights, d_contexts.transpose(0, 1))
-        found = (
-            d_memory, d_keys.transpose(1, 2), d_recurrent, d_query,
-            d_location.view(location.shape), d_score,
-        )  # fmt: skip
+        d_keys, d_location, d_score = ctx.attention.gradients()
+        found = d_memory, d_keys, d_recurrent, d_query, d_location, d_score
         d_memory, d_keys, d_recurrent, d_query, d_location, d_score = (
             each.to(kind) for each, kind in zip(found, ctx.kinds, strict=True)
         )
@@ -277,22 +256,3 @@ class _AttendingLstm(torch.autograd.Function):
             d_gates, None, d_memory, d_keys, None, None, d_recurrent, d_query, d_location, d_score,
             None,
         )  # fmt: skip
-
-
-def _around(past: Tensor, location: Tensor, kind: torch.dtype) -> Tensor:
-    """The last weights and their sum ``[batch, 2, text]`` around each place: ``[batch, 2 taps,
-    text]``."""
-    taps = location.shape[2]
-    padded = F.pad(past, (taps // 2, taps // 2))
-    return padded.to(kind).unfold(2, taps, 1).transpose(2, 3).flatten(1, 2)
-
-
-def _energy(keys: Tensor, sought: Tensor, around: Tensor, location: Tensor) -> Tensor:
-    """``[batch, size, text]`` between -1 and 1."""
-    told = torch.matmul(location.flatten(1), around)
-    return (told.add_(keys).add_(sought[..., None])).tanh_()
-
-
-def _softmax(energy: Tensor, score: Tensor, mask: Tensor, wide: torch.dtype) -> Tensor:
-    scores = torch.matmul(score, energy).to(wide).masked_fill(~mask, -math.inf)
-    return torch.softmax(scores, dim=1)
