@@ -314,12 +314,11 @@ class Decoder(nn.Module):
             attention.score.weight[0],
             attention.forward_only,
         )
-        layer = self.lstm
         if heard.device.type == "cpu":
-            bias = layer.bias_ih_l0 + layer.bias_hh_l0
-            state = lstm(F.linear(heard, layer.weight_ih_l0, bias), layer.weight_hh_l0)
+            into, recurrent, *biases = self.lstm.all_weights[0]
+            state = lstm(F.linear(heard, into, biases[0] + biases[1]), recurrent)
         else:
-            state = layer(heard)[0]
+            state = self.lstm(heard)[0]
         return *self._say(heard, state), looked.permute(1, 2, 0)
 
     def finish(
