@@ -175,6 +175,27 @@ def test_samples_of_sixteen_bits_keep_their_identity() -> None:
 
 
 @pytest.mark.parametrize(("output", "order"), KINDS)
+def test_a_temperature_narrows_what_is_drawn_and_nothing_else(output: str, order: int) -> None:
+    warm = _model(output=output, linear_prediction=order)
+    cool = _model(output=output, linear_prediction=order, temperature=0.5)
+    cool.load_state_dict(warm.state_dict())
+    audio, mel = _audio(1), _mel(1)
+    target = warm.targets(audio)
+    outputs = warm.predict(target, mel)
+    torch.testing.assert_close(cool.predict(target, mel), outputs, rtol=0, atol=0)
+    heard = mu_law_encode(target, warm.config.bits) if output == "mulaw" else target
+    sampler = cool.sampler()
+    sampler.start([mel[0].numpy()])
+    _, given = sampler.advance(sampler.remaining, heard.float().numpy(), parameters=True)
+    if output == "mulaw":
+        outputs = 2 * outputs
+    else:
+        scales = outputs.shape[2] // (2 if output == "gaussian" else 3)
+        outputs[..., -scales:] -= math.log(2)
+    torch.testing.assert_close(torch.from_numpy(given), outputs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("output", "order"), KINDS)
 def test_same_seed_same_audio_alone_or_in_a_batch(output: str, order: int) -> None:
     """And padding, were it NaN, is not looked at."""
     model = _model(output=output, linear_prediction=order)
@@ -284,6 +305,8 @@ def test_bad_input_is_named() -> None:
         _model(output="mulaw", linear_prediction=8)
     with pytest.raises(InputError, match="takes 0"):
         _model(linear_prediction=33)
+    with pytest.raises(InputError, match="temperature must be a number above 0"):
+        _model(temperature=0.0)
     with pytest.raises(InputError, match="prediction_parts must divide the hop of 8"):
         _model(linear_prediction=5, prediction_parts=3)
     with pytest.raises(InputError, match="go with linear_prediction"):

@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Literal, Protocol
 
@@ -154,6 +154,24 @@ class Weights:
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
                 raise InputError(f"the weights {field.name!r} hold NaN or infinity")
+
+    def at_temperature(self, temperature: float) -> Weights:
+        """The same, but for scales that are multiplied by ``temperature`` (mu-law's logits divided
+        by it): 1 draws from what was learnt, less from what is more likely there.
+
+        Raises:
+            InputError: a temperature that is not above 0.
+        """
+        if not 0 < temperature < math.inf:
+            raise InputError(f"temperature must be a number above 0, not {temperature}")
+        bias = self.last_bias.copy()
+        if self.output == "mulaw":
+            scaled = np.float32(1 / temperature)
+            return replace(self, last=self.last * scaled, last_bias=bias * scaled)
+        # The last half of one Gaussian's outputs, the last third of a mixture's.
+        scales = self.outputs // (2 if self.output == "gaussian" else 3)
+        bias[self.outputs - scales : self.outputs] += np.float32(math.log(temperature))
+        return replace(self, last_bias=bias)
 
     @property
     def hop(self) -> int:

@@ -67,6 +67,8 @@ class Config:
     samples.
     ``residual_scale`` multiplies the input of each layer but the first; below 1 it keeps the sum's
     variance, and what is heard reaches the last layers weakened so many times.
+    ``temperature`` multiplies scales (and divides mu-law's logits) when samples are drawn; 1 draws
+    from the distribution itself, and likelihoods are always its own.
     """
 
     output: wavenet.Output = "logistic_mixture"
@@ -90,6 +92,7 @@ class Config:
     past_noise: float = 0.0
     past_level: float = 0.0
     residual_scale: float = math.sqrt(0.5)
+    temperature: float = 1.0
     mel: MelConfig = field(default_factory=MelConfig)
 
     def __post_init__(self) -> None:
@@ -118,6 +121,8 @@ class Config:
                 f"prediction_parts must divide the hop of {self.mel.hop} samples, and "
                 f"{self.prediction_parts} does not"
             )
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"temperature must be a number above 0, not {self.temperature}")
         _ = self.prediction  # refuses an order that cannot be
         for name in ("past_noise", "past_level"):
             value = getattr(self, name)
@@ -497,7 +502,8 @@ class WaveNet(nn.Module):
         return wavenet.Sampler(self.weights(), precision=precision, threads=threads, kind=kind)
 
     def weights(self) -> wavenet.Weights:
-        """The weights as arrays, in the layout of ``glottis.kernels.wavenet``."""
+        """The weights as arrays, in the layout of ``glottis.kernels.wavenet``, at the temperature
+        of the settings."""
 
         def array(tensor: Tensor) -> Any:
             return tensor.detach().float().cpu().numpy().copy()
@@ -507,7 +513,7 @@ class WaveNet(nn.Module):
 
         config = self.config
         floor = config.minimum_log_scale
-        return wavenet.Weights(
+        weights = wavenet.Weights(
             first=array(self.first.weight)[..., 0],
             first_bias=array(self.first.bias),  # type: ignore[arg-type]
             gate=of_layers("gate", "weight"),
@@ -535,6 +541,7 @@ class WaveNet(nn.Module):
             period=self.period,
             parts=config.prediction_parts if self.prediction is not None else 1,
         )
+        return weights.at_temperature(config.temperature)
 
     @torch.no_grad()
     def synthesize(
