@@ -51,7 +51,7 @@ SIZES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
-    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=400)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sys.path.insert(0, str(arguments.path))
