@@ -76,9 +76,11 @@ def test_attention_is_what_the_equations_say(forward_only: bool, dropout: bool) 
     given = (projected, kept, memory, keys, mask, first, *weights, forward_only)
     found, expected = attending_lstm(*given), _attending(*given)
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(
-        _gradients(list(found), learnt), _gradients(list(expected), learnt), rtol=1e-7, atol=1e-9
-    )
+    wanted = _gradients(list(expected), learnt)
+    total = sum((out * _some(*out.shape, seed=9).detach()).sum() for out in found)
+    for again in (True, False):
+        gradients = list(torch.autograd.grad(total, learnt, retain_graph=again))
+        torch.testing.assert_close(gradients, wanted, rtol=1e-7, atol=1e-9)
 
 
 def test_less_precise_numbers_keep_their_type_and_stay_near() -> None:

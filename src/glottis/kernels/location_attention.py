@@ -31,7 +31,7 @@ class Form(Protocol):
         outside the mask; those of keys, location and score are added up."""
 
     def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of keys, location and score, over all steps that were differentiated."""
+        """Of keys, location and score, over the steps differentiated since the last call."""
 
 
 def form(

@@ -119,8 +119,7 @@ class Fast:
         filters[:, : self.taps] = location.detach().permute(1, 2, 0)
         self.filters = filters.flatten(0, 1)
         self.keys, self.mask, self.score = _array(keys), mask.numpy(), _array(score)
-        self.of_keys, self.of_score = np.zeros_like(self.keys), np.zeros_like(self.score)
-        self.of_filters = torch.zeros_like(self.filters)
+        self._begin()
         # Written again at each step.
         batch, text, _ = keys.shape
         self.windows = torch.zeros(batch, text, rows, padded)
@@ -148,8 +147,13 @@ class Fast:
 
     def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
         of_location = self.of_filters.view(2, -1, len(self.score))[:, : self.taps]
-        keys, score = (torch.from_numpy(part.copy()) for part in (self.of_keys, self.of_score))
+        keys, score = (torch.from_numpy(part) for part in (self.of_keys, self.of_score))
+        self._begin()
         return keys, of_location.permute(2, 0, 1), score
+
+    def _begin(self) -> None:
+        self.of_keys, self.of_score = np.zeros_like(self.keys), np.zeros_like(self.score)
+        self.of_filters = torch.zeros_like(self.filters)
 
     def _filter(self, past: Tensor) -> Any:
         """The filtered weights ``[batch, text, size]``, in the memory of ``told``."""

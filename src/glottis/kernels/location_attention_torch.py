@@ -17,9 +17,7 @@ class Plain:
         self.keys, self.mask = keys.transpose(1, 2).contiguous(), mask
         self.location, self.score, self.taps = location.flatten(1), score, location.shape[2]
         self.wide = torch.promote_types(keys.dtype, torch.float32)
-        self.of_keys = torch.zeros_like(self.keys, dtype=self.wide)
-        self.of_location = torch.zeros_like(self.location, dtype=self.wide)
-        self.of_score = torch.zeros_like(score, dtype=self.wide)
+        self._begin()
 
     def scores(self, sought: Tensor, past: Tensor) -> Tensor:
         found = torch.matmul(self.score, self._energy(sought, self._around(past)))
@@ -41,7 +39,14 @@ class Plain:
 
     def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
         of_location = self.of_location.view(len(self.score), 2, self.taps)
-        return self.of_keys.transpose(1, 2), of_location, self.of_score
+        found = self.of_keys.transpose(1, 2), of_location, self.of_score
+        self._begin()
+        return found
+
+    def _begin(self) -> None:
+        self.of_keys = torch.zeros_like(self.keys, dtype=self.wide)
+        self.of_location = torch.zeros_like(self.location, dtype=self.wide)
+        self.of_score = torch.zeros_like(self.score, dtype=self.wide)
 
     def _around(self, past: Tensor) -> Tensor:
         """What each place has around it, ``[batch, 2 taps, text]``."""
