@@ -44,6 +44,9 @@ class Config:
     symbol, which the encoder says, as in Glow-TTS; during the first ``alignment_steps`` these
     Gaussians and the encoder alone are trained, which is quick. So attention stands within a few
     hundred steps of the decoder where hours of speech are few; 0 for none.
+    ``mel_offset`` and ``mel_scale`` say where log-mels lie and how widely: the network hears and
+    says them about 0 and in units of the scale. The defaults, 0 and 1, are what others have trained
+    with; a pre-net without biases learns little from numbers that are all near -5.
     ``stop_weight`` counts the one step of an utterance that is its last so many times.
 
     Length is bounded: an utterance of ``n`` symbols gets at most ``50 + frames_per_symbol * n``
@@ -71,6 +74,8 @@ class Config:
     postnet_kernel: int = 5
     dropout: float = 0.5
     reduction: int = 1
+    mel_offset: float = 0.0
+    mel_scale: float = 1.0
     stop_weight: float = 5.0
     stop_threshold: float = 0.5
     guided_weight: float = 0.0
@@ -83,6 +88,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.reduction < 1:
             raise InputError(f"reduction must be at least 1 frame a step, not {self.reduction}")
+        if self.mel_scale <= 0:
+            raise InputError(f"mel_scale must be above 0, not {self.mel_scale}")
         if self.channels % 2 or not self.location_kernel % 2:
             raise InputError("channels must be even and location_kernel odd")
         if self.alignment_steps and not self.aligned_weight:
@@ -285,6 +292,7 @@ class Decoder(nn.Module):
         """Previous frames ``[..., mels]`` -> their share of the cell's gates."""
         size = self.config.prenet_channels
         bias = self.cell.bias_ih + self.cell.bias_hh
+        frames = (frames - self.config.mel_offset) / self.config.mel_scale
         heard = self.prenet(frames, generator, uniforms)
         return F.linear(heard, self.cell.weight_ih[:, :size], bias)
 
@@ -334,6 +342,7 @@ class Decoder(nn.Module):
         both = torch.cat([self.dropout(state), memory], dim=2)
         frames = self.frames(both).view(steps, batch, self.config.reduction, -1)
         frames = frames.permute(1, 3, 0, 2).flatten(2).float()
+        frames = frames * self.config.mel_scale + self.config.mel_offset
         return frames, self.stop(both).squeeze(2).transpose(0, 1).float()
 
 
@@ -522,12 +531,12 @@ class Tacotron2(nn.Module):
         return memory, lengths
 
     def _refine(self, mel: Tensor, inside: Tensor) -> Tensor:
-        x = mel
+        x = (mel - self.config.mel_offset) / self.config.mel_scale
         for i, convolution in enumerate(self.postnet):
             x = convolution(x * inside)
             x = torch.tanh(x) if i + 1 < len(self.postnet) else x
             x = F.dropout(x, self.config.dropout, self.training)
-        return (mel + x.float()) * inside
+        return (mel + self.config.mel_scale * x.float()) * inside
 
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
