@@ -60,6 +60,7 @@ def test_an_utterance_does_not_depend_on_its_batch(
     reduction: int, attention: str, speakers: int
 ) -> None:
     changes = {"reduction": reduction, "attention": attention, "speakers": speakers}
+    changes |= {"mel_offset": -5.0, "mel_scale": 2.0} if reduction > 1 else {}
     model = _model(prenet_dropout=0.0, **changes)
     batch = _batch([20, 31, 14], [6, 9, 4], fill=math.nan)
     with torch.no_grad():
@@ -87,10 +88,13 @@ def test_an_utterance_does_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
-def test_free_running_equals_teacher_forcing_on_its_own_frames(reduction: int) -> None:
+@pytest.mark.parametrize("centred", [{}, {"mel_offset": -5.0, "mel_scale": 2.0}])
+def test_free_running_equals_teacher_forcing_on_its_own_frames(
+    reduction: int, centred: dict[str, float]
+) -> None:
     """What was spoken, given back as a recording, gives the same frames and attention."""
     endless = {"stop_threshold": 1.1, "frames_per_symbol": 2.0}
-    model = _model(prenet_dropout=0.0, reduction=reduction, **endless)
+    model = _model(prenet_dropout=0.0, reduction=reduction, **endless, **centred)
     batch = _batch([5, 5], [9, 4])
     spoken = model.synthesize(batch.text, batch.text_lengths)
     with torch.no_grad():
@@ -203,6 +207,8 @@ def test_prenet_dropout_stays_on_and_is_repeatable() -> None:
 def test_bad_settings_are_named() -> None:
     with pytest.raises(InputError, match="reduction"):
         Config(reduction=0)
+    with pytest.raises(InputError, match="mel_scale must be above 0"):
+        Config(mel_scale=0.0)
     with pytest.raises(InputError, match="odd"):
         Config(location_kernel=4)
     with pytest.raises(ValueError, match="2 speakers"):
