@@ -368,7 +368,7 @@ class Tacotron2(nn.Module):
             Convolution(a, b, config.postnet_kernel)
             for a, b in zip(sizes, [*sizes[1:], config.mel.mels], strict=True)
         )
-        # What the post-net adds at first is noise of this deviation, as large as speech varies if 1.
+        # What the post-net adds at first is noise, which should not be as large as speech varies.
         nn.init.constant_(self.postnet[-1].norm.weight, 0.1)  # type: ignore[arg-type,union-attr]
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
