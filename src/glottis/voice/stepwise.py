@@ -38,6 +38,8 @@ STATES = ("hidden", "cell", "context", "weights", "total", "state", "carry")
 """What a step gives to the next."""
 WAVENET = "wavenet."
 """What the names of WaveNet's arrays begin with."""
+SHARED = 65536
+"""Gate weights of a layer from which on two threads share a sample."""
 SPEAKERS = WAVENET + "speakers"
 """What speakers add to its gates: ``[speakers, L, G]``."""
 
@@ -133,7 +135,7 @@ class StepVoice:
         path: of the voice's graph; the file of steps lies beside it.
         settings: see :class:`StepSettings`.
         hop: samples a frame, as the voice's JSON says.
-        threads: for one sentence; two share each sample of WaveNet.
+        threads: for one sentence; two share each sample of a WaveNet of wide layers.
 
     Raises:
         InputError: the file is missing or another voice's, or numba is not installed.
@@ -173,7 +175,9 @@ class StepVoice:
             )
         self.hop = weights.hop
         self._speakers = arrays.get(SPEAKERS)
-        self._weights, self._threads = weights, min(threads, 2)
+        # Two threads meet at every layer, which takes longer than what a small layer has to share.
+        shares = threads > 1 and weights.gate[0].size >= SHARED
+        self._weights, self._threads = weights, 2 if shares else 1
 
     def begin(self, read: list[Any], seed: int, rate: float, speaker: int) -> SpokenSteps:
         """One utterance; ``read`` is what the voice's graph gave for its text."""
