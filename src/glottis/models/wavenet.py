@@ -358,14 +358,15 @@ class WaveNet(nn.Module):
             )
         mixed, shares = self.upsampling(mel)
         if self.prediction is not None:
-            predicted, gain = self._predicted(audio, mel)
+            parts, span = self._parts(mel)
+            predicted, gain = self._predicted(audio, parts, span)
             excess = (audio - predicted) / gain
             if spoilt is not None:
                 excess = self._spoilt(excess, spoilt)
             heard = self._heard(excess)
             past = F.pad(heard, (1, -1))[..., None]
             if self.config.period_taps:
-                places = self._places(mel)
+                places = self._places(parts, span, mel.device)
                 past = torch.cat([past, _period_ago(heard, places)], dim=2)
             x = F.linear(past.to(mel.dtype), self.first.weight[..., 0], self.first.bias)
         elif self.config.output == "mulaw":
@@ -396,12 +397,12 @@ class WaveNet(nn.Module):
         return self._around(outputs[..., : self.config.outputs], predicted, gain)
 
     @torch.no_grad()
-    def _predicted(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Each sample's linear prediction and its gain, float64 ``[batch, time]``."""
+    def _predicted(self, audio: Tensor, parts: Any, span: int) -> tuple[Tensor, Tensor]:
+        """Each sample's linear prediction and its gain, float64 ``[batch, time]``; ``parts`` and
+        ``span`` as :meth:`_parts` gives them."""
         assert self.prediction is not None
-        order, (finer, span) = self.prediction.order, self._parts(mel)
-        found = self.prediction(finer)
-        coefficients, gain = (torch.from_numpy(part).to(mel.device) for part in found)
+        order, found = self.prediction.order, self.prediction(parts)
+        coefficients, gain = (torch.from_numpy(part).to(audio.device) for part in found)
         past = F.pad(audio.double(), (order, -1)).unfold(1, order, 1)
         past = past.reshape(-1, span, order)
         predicted = past @ coefficients.flip(2).reshape(-1, order, 1)
@@ -418,15 +419,15 @@ class WaveNet(nn.Module):
         :class:`glottis.kernels.wavenet.Weights`."""
         return excess / (1 + excess.abs() / wavenet.LOUDEST)
 
-    def _places(self, mel: Tensor) -> Tensor:
+    def _places(self, parts: Any, span: int, device: torch.device) -> Tensor:
         """Times around one period before each sample, int64 ``[batch, time, period_taps]``; below 0
         before the first sample."""
         assert self.period is not None
-        side, (finer, span) = self.config.period_taps // 2, self._parts(mel)
-        periods = torch.from_numpy(self.period(finer)).to(mel.device)
-        time = torch.arange(mel.shape[2] * self.config.mel.hop, device=mel.device)
+        side = self.config.period_taps // 2
+        periods = torch.from_numpy(self.period(parts)).to(device)
+        time = torch.arange(periods.shape[-1] * span, device=device)
         middle = time - periods.repeat_interleave(span, dim=1)
-        return middle[..., None] + torch.arange(-side, side + 1, device=mel.device)
+        return middle[..., None] + torch.arange(-side, side + 1, device=device)
 
     def _around(self, outputs: Tensor, predicted: Tensor, gain: Tensor) -> Tensor:
         """The network's outputs, which say what remains in units of the gain, as amplitudes."""
