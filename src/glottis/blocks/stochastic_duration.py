@@ -10,6 +10,7 @@ couple, gets a second channel ``nu`` without data. Both come from a posterior, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -65,12 +66,43 @@ class SeparableStack(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
         if condition is not None:
             x = x + condition
-        for depthwise, first, pointwise, second in zip(
-            self.depthwise, self.first_norms, self.pointwise, self.second_norms, strict=True
-        ):
-            y = F.gelu(first(depthwise(x * mask)))
-            x = x + self.dropout(F.gelu(second(pointwise(y))))
-        return x * mask
+        if torch.jit.is_tracing():
+            for depthwise, first, pointwise, second in self._layers():
+                y = F.gelu(first(depthwise(x * mask)))
+                x = x + self.dropout(F.gelu(second(pointwise(y))))
+            return x * mask
+        # Channels last: normalisation, GELU and products then see neighbours in memory, where
+        # torch is several times faster, its gradients above all.
+        x, inside = x.transpose(1, 2).contiguous(), mask.transpose(1, 2)
+        for depthwise, first, pointwise, second in self._layers():
+            y = F.gelu(_normalised(_along(depthwise, x * inside), first))
+            y = F.linear(y, pointwise.weight.squeeze(2), pointwise.bias)
+            x = x + self.dropout(F.gelu(_normalised(y, second)))
+        return (x * inside).transpose(1, 2)
+
+    def _layers(self) -> Iterator[tuple[nn.Conv1d, ChannelNorm, nn.Conv1d, ChannelNorm]]:
+        parts = (self.depthwise, self.first_norms, self.pointwise, self.second_norms)
+        yield from cast(Any, zip(*parts, strict=True))
+
+
+def _along(depthwise: nn.Conv1d, x: Tensor) -> Tensor:
+    """A depthwise convolution of ``[batch, time, channels]``, tap by tap."""
+    (size,), (dilation,), (padding,) = (
+        depthwise.kernel_size,
+        depthwise.dilation,
+        cast(tuple[int], depthwise.padding),
+    )
+    padded, time = F.pad(x, (0, 0, padding, padding)), x.shape[1]
+    assert depthwise.bias is not None
+    total = depthwise.bias
+    for tap in range(size):
+        start = tap * dilation
+        total = total + padded[:, start : start + time] * depthwise.weight[:, 0, tap]
+    return total
+
+
+def _normalised(x: Tensor, norm: ChannelNorm) -> Tensor:
+    return F.layer_norm(x, norm.gamma.shape, norm.gamma, norm.beta, norm.eps)
 
 
 class SplineNetwork(nn.Module):
