@@ -1,9 +1,9 @@
 """Two tiny voices with random weights, so that runtime tests need neither training nor torch.
 
-``FAKE`` has the shape of a glottis voice: two speakers, a seed, durations. ``FAKE_PIPER`` has the
-shape of a Piper voice: one speaker, noise of its own, no durations. Both babble: each phoneme is a
-buzz of a few frames. Their files are in ``tests/data``; run this file to build them anew, which
-needs the ``onnx`` package.
+``FAKE`` has the shape of a glottis voice: two speakers, a seed, frames to make, durations.
+``FAKE_PIPER`` has the shape of a Piper voice: one speaker, noise of its own, no durations. Both
+babble: each phoneme is a buzz of a few frames. Their files are in ``tests/data``; run this file to
+build them anew, which needs the ``onnx`` package.
 """
 
 from __future__ import annotations
@@ -122,7 +122,13 @@ def _build(piper: bool) -> Any:
     scale = g("Gather", "scales", g.constant(_int(0)))
     latent = g("Transpose", g("Add", mean, g("Mul", noise, scale)), perm=[0, 2, 1])
     mix = g.constant(_float(random.normal(size=(WIDTH, WIDTH, 3)) / (3 * WIDTH) ** 0.5))
+    if not piper:
+        # A frame sees its neighbours, so one more than is wanted is made.
+        seen = g("Add", "frames", g.constant(_int([1])))
+        latent = g("Slice", latent, g.constant(_int([0])), seen, g.constant(_int([2])))
     latent = g("Tanh", g("Conv", latent, mix, pads=[1, 1]))
+    if not piper:
+        latent = g("Slice", latent, g.constant(_int([0])), "frames", g.constant(_int([2])))
     # Each channel is a harmonic of the frame rate: a buzz without steps between the frames.
     phase = 2 * np.pi * np.arange(HOP) / HOP
     harmonics = np.stack([np.sin((1 + k) * phase) / (1 + k) for k in range(WIDTH)])
@@ -142,10 +148,12 @@ def _build(piper: bool) -> Any:
     outputs = [value("output", TensorProto.FLOAT, ["batch", 1, 1, "samples"])]
     if not piper:
         g.constant(_int([0]), "seed")
+        g.constant(_int([2**31]), "frames")
         inputs += [
             value("sid", TensorProto.INT64, ["batch"]),
             # An initializer that is also an input may be left out or overridden.
             value("seed", TensorProto.INT64, [1]),
+            value("frames", TensorProto.INT64, [1]),
         ]
         outputs.append(value("durations", TensorProto.INT64, ["batch", "text"]))
     graph = helper.make_graph(g.nodes, "fake", inputs, outputs, g.constants)

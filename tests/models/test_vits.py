@@ -510,6 +510,28 @@ def test_the_graph_says_what_torch_says(changes: dict, blanks: bool) -> None:
     assert samples.shape == (1, int(durations.sum()) * MEL.hop)
 
 
+@ALL
+def test_a_beginning_is_made_as_it_is_in_the_whole(changes: dict) -> None:
+    """However many frames are asked for: nothing that is heard knows where the making ended."""
+    model = _model(**changes)
+    graph = model.export_graph().eval()
+    if not graph.partial:
+        assert model.config.flow_transformer_layers, "a transformer alone sees everything"
+        return
+    text = torch.randint(3, 30, (1, 80), generator=torch.Generator().manual_seed(0))
+    scales = torch.tensor([0.6, 6.0, 0.5])
+    told = (text, torch.tensor([80]), scales, torch.tensor([1]), torch.tensor([5]))
+    with torch.no_grad():
+        whole, durations = graph(*told)
+        total = whole.shape[1] // MEL.hop
+        assert total > 200
+        for frames in (1, 2, 31, 120, total - 1, total, total + 1):
+            begun, same = graph(*told, frames=torch.tensor([frames]))
+            assert torch.equal(same, durations)
+            assert begun.shape[1] == min(frames, total) * MEL.hop
+            torch.testing.assert_close(begun, whole[:, : begun.shape[1]], atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("changes", [{}, PITCH], ids=["plain", "pitch"])
 def test_making_a_graph_leaves_the_model_as_it_was(changes: dict) -> None:
     from glottis.export import conversion_graph, voice_graph

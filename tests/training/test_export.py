@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from glottis.config import build
 from glottis.errors import InputError
-from glottis.export import export_voice, voice_weights
+from glottis.export import export_voice, voice_graph, voice_weights
+from glottis.export.checks import TOLERANCE, sentence_inputs
+from glottis.models import glow_tts, hifi_gan, vocos
+from glottis.models.glow_tts import GlowTTS
+from glottis.models.hifi_gan import HiFiGAN
+from glottis.models.vocos import Vocos
 from glottis.training.config import Recipe
 from glottis.training.run import run
 from glottis.voice import Voice
@@ -60,6 +66,42 @@ def test_a_voice_that_predicts_pitch_says_what_torch_says(
     assert np.isfinite(Voice.load(out).speak("Rice.", seed=1).samples).all()
     with pytest.raises(InputError, match=r"told the pitch \(network\.pitch=true\)"):
         export_voice(runs[0], tmp_path / "u.onnx", vocoder=told)
+
+
+PITCHED = {"pitch": True, "regression_layers": 2}
+
+
+@pytest.mark.parametrize("vocoder", ["vocos", "told", "hifi_gan"])
+def test_a_beginning_is_made_as_it_is_in_the_whole(
+    vocoder: str,
+) -> None:
+    """However many frames are asked for: nothing that is heard knows where the making ended."""
+    torch.manual_seed(0)
+    acoustic = GlowTTS(build(glow_tts.Config, {**GLOW, **PITCHED, "speakers": 2}, "test"))
+    if vocoder == "hifi_gan":
+        decoder: torch.nn.Module = HiFiGAN(hifi_gan.Config(channels=16))
+    else:
+        decoder = Vocos(vocos.Config(**VOCOS, pitch=vocoder == "told"))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in [*acoustic.parameters(), *decoder.parameters()]:
+            parameter.add_(torch.randn_like(parameter) * 0.03)
+    graph = voice_graph(acoustic, decoder).eval()
+    assert graph.partial
+    # Phases of harmonics count hundreds of cycles of a pitch that is rounded.
+    tolerance = TOLERANCE if vocoder == "told" else 1e-4
+    example = sentence_inputs(90, several=True, partial=True)
+    example["scales"][1] = 16.0
+    inputs = [torch.from_numpy(value) for value in example.values()]
+    with torch.no_grad():
+        whole, durations = graph(*inputs)
+        total = whole.shape[-1] // acoustic.config.mel.hop
+        assert total > 300, "longer than anything here can see"
+        for frames in (1, 2, 33, 150, total - 3, total, 2**40):
+            begun, same = graph(*inputs[:-1], torch.tensor([frames]))
+            assert torch.equal(same, durations)
+            assert begun.shape[-1] == min(frames, total) * acoustic.config.mel.hop
+            beginning = whole[..., : begun.shape[-1]]
+            torch.testing.assert_close(begun, beginning, atol=tolerance, rtol=1e-3)
 
 
 def test_fewer_bits_make_smaller_files_of_the_same_graph(

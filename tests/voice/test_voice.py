@@ -1,4 +1,5 @@
 import itertools
+import math
 import resource
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 import fake_voice
 from glottis.errors import InputError
-from glottis.voice import Voice
+from glottis.voice import Speech, Voice
 
 TEXT = "Hello, world! This is a test; nothing more.\n\nA new paragraph begins. Does it end?"
 
@@ -48,6 +49,41 @@ def test_streamed_is_the_same_as_whole(voice):
     assert len(chunks) == 4
     np.testing.assert_array_equal(np.concatenate([c.samples for c in chunks]), whole.samples)
     assert type(whole).join(chunks).marks == whole.marks
+
+
+@pytest.mark.parametrize("lead", [0.02, 0.3])
+def test_with_a_lead_the_first_sentence_comes_in_two_chunks(lead, monkeypatch):
+    voice = Voice.load(fake_voice.FAKE)
+    made = []
+    original = voice._infer
+    monkeypatch.setattr(voice, "_infer", lambda feeds: made.append(feeds) or original(feeds))
+    whole = voice.speak(TEXT, seed=3)
+    del made[:]
+    stream = voice.stream(TEXT, seed=3, lead=lead)
+    first = next(stream)
+    assert len(made) == 1, "only the beginning has been made"
+    frames = math.ceil(lead * voice.sample_rate / fake_voice.HOP)
+    assert len(first.samples) == frames * fake_voice.HOP
+    assert not first.marks
+    rest = list(stream)
+    assert len(made) == 5
+    assert "frames" not in made[1], "the others are made at once"
+    joined = Speech.join([first, *rest])
+    np.testing.assert_allclose(joined.samples, whole.samples, atol=1e-6)
+    assert joined.text == whole.text
+    assert [mark.text for mark in joined.marks] == [mark.text for mark in whole.marks]
+    for ours, theirs in zip(joined.marks, whole.marks, strict=True):
+        assert ours.start == pytest.approx(theirs.start)
+        assert ours.end == pytest.approx(theirs.end)
+
+
+def test_a_lead_beyond_the_end_changes_nothing(voice):
+    whole = voice.speak("Hi.", seed=1)
+    (only,) = voice.stream("Hi.", seed=1, lead=60.0)
+    np.testing.assert_array_equal(only.samples, whole.samples)
+    assert only.marks == whole.marks
+    with pytest.raises(InputError, match="lead must be from 0 to 60 seconds"):
+        voice.stream("Hi.", lead=-1)
 
 
 def test_the_first_chunk_comes_before_the_rest_is_spoken(voice, monkeypatch):
@@ -191,7 +227,7 @@ def test_what_cannot_be_said_is_skipped_and_the_rest_is_said(voice):
 def test_very_long_text_needs_bounded_memory():
     code = f"""
 import resource
-from glottis.voice import Voice
+from glottis.voice import Speech, Voice
 voice = Voice.load({str(fake_voice.FAKE)!r})
 voice.speak("Hello there.")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

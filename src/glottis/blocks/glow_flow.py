@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glottis.blocks.pitch import PitchInput
+from glottis.blocks.reach import reach
 from glottis.blocks.wavenet import GatedStack
 from glottis.likelihood.flows import ActNorm, AffineCoupling, InvertibleConv1x1
 
@@ -50,6 +51,11 @@ class GlowFlow(nn.Module):
         self.couplings = nn.ModuleList(
             AffineCoupling(network, bounded_scale=bounded_scale) for network in networks
         )
+
+    @property
+    def reach(self) -> int:
+        """Frames to either side that a frame depends on, either way."""
+        return self.squeeze * reach(self)
 
     @property
     def initialized(self) -> bool:

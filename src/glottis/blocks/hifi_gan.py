@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from glottis.blocks.convolution import Conv1d
+from glottis.blocks.reach import reach
 from glottis.errors import InputError
 
 SLOPE = 0.1
@@ -124,6 +125,17 @@ class Generator(nn.Module):
                 )
             )
         self.project = weight_norm(nn.Conv1d(channels, 1, 7, padding=3))
+
+    @property
+    def reach(self) -> int:
+        """Frames to either side that a frame of audio depends on."""
+        steps = reach(self.project)
+        for upsample, blocks in zip(self.upsamples[::-1], self.stages[::-1], strict=True):
+            steps += max(reach(block) for block in cast(nn.ModuleList, blocks))
+            transposed = cast(nn.ConvTranspose1d, upsample)
+            (rate,), padding = transposed.stride, int(transposed.padding[0])
+            steps = -(-(steps + padding) // rate)
+        return steps + reach(self.embed)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         x = self.embed(x)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from glottis.audio.mel import MelConfig
 from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.pitch import PitchInput, harmonic_phase, pitch_bells, recorded_pitch
+from glottis.blocks.reach import reach
 from glottis.blocks.spectral import SpectrumHead
 
 
@@ -44,6 +45,11 @@ class SpectralDecoder(nn.Module):
         if self.condition is not None:
             nn.init.zeros_(self.condition.weight)
             nn.init.zeros_(self.condition.bias)  # type: ignore[arg-type]
+
+    @property
+    def reach(self) -> int:
+        """Frames to either side that a frame of audio depends on."""
+        return reach(self.stack) + self.framing.fft_size // self.framing.hop
 
     def forward(
         self, x: Tensor, pitch: Tensor | None = None, condition: Tensor | None = None

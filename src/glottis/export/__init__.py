@@ -2,10 +2,10 @@
 
 The graph holds acoustic model and vocoder and has Piper's signature ``input, input_lengths, scales
 [, sid] -> output``, so Piper and sherpa-onnx speak it as well. Some things are added that they
-ignore: the inputs ``seed`` and, for a model that is told the language, ``language`` (initializers,
-so that they may be left out), the output ``durations`` in frames, one for each input id, and the
-few weights that only training needs, in the metadata, so that a voice file alone is enough to train
-on (:func:`voice_weights`).
+ignore: the inputs ``seed``, ``frames`` (how many of the first to make) and, for a model that is
+told the language, ``language`` (initializers, so that they may be left out), the output
+``durations`` in frames, one for each input id, and the few weights that only training needs, in the
+metadata, so that a voice file alone is enough to train on (:func:`voice_weights`).
 """
 
 from __future__ import annotations
@@ -120,7 +120,11 @@ def export_voice(
         raise InputError(f"{run} cannot convert: that takes a VITS of several speakers")
     graph = voice_graph(acoustic, decoder)
     spoken = languages_spoken(facts, acoustic)
-    inputs: dict[str, Any] = {"several": several, "languages": languages_of(acoustic)}
+    inputs: dict[str, Any] = {
+        "several": several,
+        "languages": languages_of(acoustic),
+        "partial": graph.partial,
+    }
     with replacing(out) as path:
         first = sentence_inputs(24, **inputs)
         write_graph(graph, path, weights, metadata_of(facts, spoken), first, AUDIO_AXES)

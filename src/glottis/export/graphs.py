@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+LONGEST = 2**31
+"""Frames that no sentence has, so that asking for more cannot overflow."""
+
+
 def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
     """Ids to audio for one sentence, in operations that ONNX has; without a vocoder for a model
     that makes audio.
@@ -16,33 +20,41 @@ def voice_graph(acoustic: nn.Module, vocoder: nn.Module | None) -> nn.Module:
     The module takes ``input`` int64 ``[1, text]``, ``input_lengths`` int64 ``[1]``, ``scales``
     float32 ``[3]``, ``sid`` int64 ``[1]`` when several speakers are known, ``language`` int64
     ``[1]`` when the model is told it (below zero: the speaker's own), ``seed`` int64 ``[1]``, and
-    gives samples ``[1, 1, 1, samples]`` in [-1, 1] and durations int64 ``[1, text]``. The
-    modules given are copied, not changed.
+    gives samples ``[1, 1, 1, samples]`` in [-1, 1] and durations int64 ``[1, text]``. If it is
+    ``partial``, it also takes ``frames`` int64 ``[1]``: only the samples of so many of the first
+    frames are made. The modules given are copied, not changed.
     """
     import torch
     from torch import nn
 
     told = vocoder is not None and cast(Any, vocoder).batches == "windows_with_pitch"
     tells = languages_of(acoustic) > 1
+    hop = cast(Any, acoustic).config.mel.hop
 
     class Graph(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.acoustic = copy.deepcopy(acoustic).export_graph()  # type: ignore[operator]
-            self.vocoder = None
+            self.partial: bool = getattr(self.acoustic, "partial", False)
+            self.vocoder, self.reach = None, 0
             if vocoder is not None:
                 self.vocoder = copy.deepcopy(vocoder).export_graph()  # type: ignore[operator]
+                self.reach = int(cast(Any, self.vocoder).reach)
             to_plain_weights(self)
 
         def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-            text, lengths, scales, *rest, seed = inputs
-            language = [rest.pop()] if tells else []
+            text, lengths, scales, *rest = inputs
+            frames = rest.pop() if self.partial else None
+            seed = rest.pop()
+            more: dict[str, Tensor] = {"language": rest.pop()} if tells else {}
             speaker = rest.pop() if rest else None
-            samples, durations, *pitch = self.acoustic(
-                text, lengths, scales, speaker, seed, *language
-            )
+            if frames is not None:
+                more["frames"] = frames.clamp_max(LONGEST) + self.reach
+            samples, durations, *pitch = self.acoustic(text, lengths, scales, speaker, seed, **more)
             if self.vocoder is not None:
                 samples = self.vocoder(samples, *(pitch if told else ()))
+            if frames is not None:
+                samples = samples[:, : frames[0].clamp_max(LONGEST) * hop]
             return torch.clamp(samples, -1.0, 1.0)[:, None, None, :], durations
 
     return Graph()

@@ -21,7 +21,7 @@ Storage = Literal["float32", "float16", "int8"]
 OPSET = 17
 PARTS = ("acoustic.model.", "vocoder.model.")
 """Where the state dicts of the two models lie in the graph's."""
-DEFAULTS = {"seed": 0, "language": -1}
+DEFAULTS = {"seed": 0, "language": -1, "frames": 2**31}
 """Inputs of a voice's graph that may be left out, and what they are then."""
 UNSPOKEN = "glottis_unspoken"
 """Metadata key of the weights that the graph does not compute with, as safetensors in base64."""

@@ -37,6 +37,7 @@ from glottis.blocks.pitch import (
     recorded_pitch,
     spoken_pitch,
 )
+from glottis.blocks.reach import beginnings, reach
 from glottis.blocks.regression import Regression
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.text_encoder import TextEncoder
@@ -444,7 +445,9 @@ class GlowTTS(nn.Module):
         mask = mask_from_lengths(lengths, longest)
         return torch.where(mask, batch.mel[..., :longest], 0.0), lengths, mask
 
-    def _latent(self, prior: Prior, durations: Tensor, noise: Tensor, frames: int) -> Tensor:
+    def _latent(
+        self, prior: Prior, durations: Tensor, noise: Tensor, frames: int | Tensor
+    ) -> Tensor:
         if prior.log_scale is not None:
             noise = noise * torch.exp(expand(prior.log_scale, durations, frames))
         return expand(prior.mean, durations, frames) + noise
@@ -456,19 +459,34 @@ class GlowTTS(nn.Module):
         latent: Tensor,
         mask: Tensor,
         speaker: Tensor | None,
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Latents to log-mels, with pitch as predicted, which is also given: Hz, 0 if unvoiced."""
-        log_pitch = voiced = pitch = None
-        if self.pitch_predictor is not None:
-            log_pitch, voicing = self.pitch_predictor(
-                expand(prior.hidden, durations, mask.shape[2]), mask
-            )
-            voiced, pitch = spoken_pitch(log_pitch, voicing)
+        """Latents to log-mels, with pitch as predicted, which is also given: Hz, 0 if unvoiced.
+
+        Of latents that end early the first ``wanted`` frames are as if they went on.
+        """
+        log_pitch, voiced, pitch = self._spoken_pitch(prior, durations, mask)
         bells = _bells(log_pitch, voiced)
         mel = self.decoder.inverse(latent, mask, self._condition(speaker, bells))
+        if wanted is not None:
+            near = wanted + reach(self.regression)  # what lies beyond the end is not there
+            mel, mask = mel[..., :wanted], mask[..., :near]
+            bells = None if bells is None else bells[..., :near]
+            pitch = None if pitch is None else pitch[:, :wanted]
         if self.regression is None:
             return mel, pitch
-        return mel + self._regress(prior.hidden, durations, bells, mask), pitch
+        expected = self._regress(prior.hidden, durations, bells, mask)
+        return mel + expected[..., : mel.shape[2]], pitch
+
+    def _spoken_pitch(
+        self, prior: Prior, durations: Tensor, mask: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Its logarithm, voicing between 0 and 1, and Hz, 0 if unvoiced: ``[batch, frames]``."""
+        if self.pitch_predictor is None:
+            return None, None, None
+        held = expand(prior.hidden, durations, mask.shape[2])
+        log_pitch, voicing = self.pitch_predictor(held, mask)
+        return log_pitch, *spoken_pitch(log_pitch, voicing)
 
     def _regress(
         self, hidden: Tensor, durations: Tensor, bells: Tensor | None, mask: Tensor
@@ -536,8 +554,11 @@ class AcousticGraph(nn.Module):
     ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
     (temperature, length scale, unused), ``speaker`` int64 ``[1]`` or None, ``seed`` int64 ``[1]``
     -> log-mels ``[1, mels, frames]``, durations int64 ``[1, text]`` and, when the model predicts
-    it, pitch ``[1, frames]`` in Hz, 0 where unvoiced.
+    it, pitch ``[1, frames]`` in Hz, 0 where unvoiced. With ``frames`` int64 ``[1]`` only so many
+    of the first frames, rounded up to whole groups.
     """
+
+    partial = True
 
     def __init__(self, model: GlowTTS) -> None:
         super().__init__()
@@ -552,6 +573,7 @@ class AcousticGraph(nn.Module):
         scales: Tensor,
         speaker: Tensor | None,
         seed: Tensor,
+        frames: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         model = self.model
         given = model._speaker(speaker)
@@ -560,10 +582,12 @@ class AcousticGraph(nn.Module):
         prior = model.encoder(read, text_mask, given)
         durations = model.predict_durations(prior.log_durations, text_mask, scales[1])
         squeeze = model.config.squeeze
-        frames = (durations.sum() + squeeze - 1) // squeeze * squeeze
-        noise = normal_from_seed(seed, frames, model.config.mel.mels) * scales[0]
-        latent = model._latent(prior, durations, noise, frames)  # type: ignore[arg-type]
+        total = (durations.sum() + squeeze - 1) // squeeze * squeeze
+        beyond = max(model.decoder.reach, reach(model.regression)) + reach(model.pitch_predictor)
+        wanted, seen = beginnings(total, None if frames is None else frames[0], [beyond], squeeze)
+        noise = normal_from_seed(seed, seen, model.config.mel.mels) * scales[0]
+        latent = model._latent(prior, durations, noise, seen)
         mask = torch.ones_like(latent[:, :1], dtype=torch.bool)
-        mel, pitch = model._mel(prior, durations, latent, mask, given)
+        mel, pitch = model._mel(prior, durations, latent, mask, given, wanted)
         durations = restored(durations)
         return (mel, durations) if pitch is None else (mel, durations, pitch)

@@ -151,6 +151,11 @@ class VocoderGraph(nn.Module):
         del model.discriminators
         model.head.inverse.products = True
 
+    @property
+    def reach(self) -> int:
+        """Frames to either side that a frame of audio depends on."""
+        return self.model.reach
+
     def forward(self, mel: Tensor, pitch: Tensor | None = None) -> Tensor:
         samples: Tensor = self.model(mel, pitch)
         return samples

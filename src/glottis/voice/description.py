@@ -15,7 +15,7 @@ from glottis.voice.parametric import ParameterVoice
 from glottis.voice.stepwise import StepSettings
 
 REQUIRED_INPUTS = ("input", "input_lengths", "scales")
-OPTIONAL_INPUTS = ("sid", "language", "seed")
+OPTIONAL_INPUTS = ("sid", "language", "seed", "frames")
 
 
 @dataclass(frozen=True)

@@ -34,16 +34,17 @@ def faded(pieces: Iterator[Array], length: int) -> Iterator[Array]:
             continue
         given, held = held[:-length], held[-length:]
         if not begun:
-            given, begun = _up(given, length), True
+            given, begun = faded_in(given, length), True
         if len(given):
             yield given
     if begun:
-        yield _up(held[::-1], length)[::-1]
+        yield faded_in(held[::-1], length)[::-1]
     elif len(held):
         yield faded_whole(held, length)
 
 
-def _up(samples: Array, length: int) -> Array:
+def faded_in(samples: Array, length: int) -> Array:
+    """Fade the first ``length`` of ``[samples]`` linearly."""
     faded = samples.copy()
     if length:
         faded[:length] *= np.linspace(0.0, 1.0, length, endpoint=False, dtype=np.float32)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from glottis.blocks.glow_flow import GlowFlow, PitchCondition
+from glottis.blocks.reach import reach
 from glottis.blocks.regression import Regression
 from glottis.models.vits.config import Config
 
@@ -90,12 +91,25 @@ class FramePrior(nn.Module):
         bells: Tensor | None,
         mask: Tensor,
         speaker: Tensor | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
-        """Draws of the tokens' Gaussians to flowed latents, both ``[batch, latent, frames]``."""
+        """Draws of the tokens' Gaussians to flowed latents, both ``[batch, latent, frames]``.
+
+        Of draws that end early the first ``wanted`` frames are as if they went on.
+        """
         if self.flow is not None:
             latent = self.flow.inverse(latent, mask, self._condition(bells, speaker))
+        if wanted is not None:
+            near = wanted + reach(self.regression)
+            latent, held, mask = latent[..., :wanted], held[..., :near], mask[..., :near]
+            bells = None if bells is None else bells[..., :near]
         expected: Tensor = self.regression(held, bells, mask)
-        return latent + expected
+        return latent + expected[..., : latent.shape[2]]
+
+    @property
+    def reach(self) -> int:
+        """Frames to either side that a flowed latent depends on."""
+        return max(reach(self.regression), 0 if self.flow is None else self.flow.reach)
 
     def _condition(self, bells: Tensor | None, speaker: Tensor | None) -> Tensor | None:
         """What the flow is told."""

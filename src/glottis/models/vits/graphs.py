@@ -21,11 +21,14 @@ class SpeechGraph(nn.Module):
     ``text`` int64 ``[1, text]``, ``text_lengths`` int64 ``[1]``, ``scales`` float32 ``[3]``
     (temperature, length scale, temperature of durations), ``speaker`` int64 ``[1]`` or None,
     ``seed`` int64 ``[1]``, ``language`` int64 ``[1]``, below zero or None for the speaker's own
-    -> audio ``[1, samples]`` and durations int64 ``[1, text]``.
+    -> audio ``[1, samples]`` and durations int64 ``[1, text]``. With ``frames`` int64 ``[1]`` only
+    the audio of so many of the first frames.
     """
 
     def __init__(self, model: VITS) -> None:
         super().__init__()
+        # A transformer sees everything.
+        self.partial = not model.config.flow_transformer_layers
         self.model = _in_products(model)
         if model.frame_prior is not None and model.frame_prior.flow is not None:
             for _, mixer, _ in model.frame_prior.flow.layers():
@@ -39,6 +42,7 @@ class SpeechGraph(nn.Module):
         speaker: Tensor | None,
         seed: Tensor,
         language: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         model = self.model
         if language is not None:
@@ -49,7 +53,10 @@ class SpeechGraph(nn.Module):
         def noise(channels: int, steps: Tensor | int, stream: int) -> Tensor:
             return normal_from_seed(seed, steps, channels, stream)
 
-        samples, durations = model.generate(read, text_lengths, speaker, language, scales, noise)
+        samples, durations = model.generate(
+            *(read, text_lengths, speaker, language, scales, noise),
+            frames=None if frames is None else frames[0],
+        )
         return samples, restored(durations)
 
 

@@ -10,9 +10,10 @@ by discriminators (section 2.3); durations are sampled (section 2.2.2).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ from glottis.blocks.pitch import (
     recorded_pitch,
     spoken_pitch,
 )
+from glottis.blocks.reach import beginnings, reach
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.blocks.spectral import LogMel, SpectralLoss
 from glottis.blocks.spectral_decoder import SpectralDecoder
@@ -506,8 +508,11 @@ class VITS(nn.Module):
         scales: Tensor | tuple[float, float, float],
         noise: Callable[[int, Tensor | int, int], Tensor],
         durations: Tensor | None = None,
+        frames: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What :meth:`synthesize` and the exported graph share: audio and durations.
+
+        With ``frames``, a scalar int64, the audio of so many of the first frames.
 
         ``scales`` are the temperature, the length scale and the durations' temperature;
         ``noise(channels, steps, stream)`` gives standard normal ``[batch, channels, steps]``.
@@ -521,7 +526,12 @@ class VITS(nn.Module):
             durations = self.predict_durations(prior.hidden, mask, given, scales[1], drawn)
         lengths, group = durations.sum(1), self._group
         wholes = (lengths + group - 1) // group * group
-        longest = wholes.max()
+        decoder, prior_reach = cast(Any, self.decoder), 0
+        if self.frame_prior is not None:
+            prior_reach = self.frame_prior.reach
+        within = [decoder.reach, reach(self.flow), prior_reach + reach(self.pitch_predictor)]
+        sizes = beginnings(wholes.max(), frames, list(itertools.accumulate(within)), group)
+        _, decoded, bent, longest = sizes
         mask = mask_from_lengths(wholes, longest)
         pitch, bells = None, None
         if self.pitch_predictor is not None:
@@ -534,9 +544,14 @@ class VITS(nn.Module):
         flowed = mean + noise(self.config.latent, longest, 0) * scale
         if self.frame_prior is not None:
             held = expand(self.frame_prior.start(prior.hidden, given), durations, longest)
-            flowed = self.frame_prior.inverse(flowed, held, bells, mask, given)
-        samples = self.decode(self.flow.inverse(flowed, mask, condition), given, pitch)
-        return samples[:, : lengths.max() * self.config.mel.hop], durations
+            flowed = self.frame_prior.inverse(flowed, held, bells, mask, given, bent)
+        if condition is not None and bells is not None:
+            condition = condition[..., :bent]
+        latent = self.flow.inverse(flowed[..., :bent], mask[..., :bent], condition)
+        pitch = None if pitch is None else pitch[:, :decoded]
+        samples = self.decode(latent[..., :decoded], given, pitch)
+        made = lengths.max() if frames is None else torch.minimum(lengths.max(), frames)
+        return samples[:, : made * self.config.mel.hop], durations
 
     @torch.no_grad()
     def convert(
