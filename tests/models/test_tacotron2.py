@@ -10,7 +10,8 @@ import torch
 from glottis.audio.mel import MelConfig
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.models.tacotron2 import Config, Tacotron2, aligned, guided
+from glottis.models.tacotron2 import Config, Tacotron2
+from glottis.models.tacotron2.attention import aligned, guided
 from glottis.voice.attention import Failure, find_failures
 
 MEL = MelConfig(mels=6)

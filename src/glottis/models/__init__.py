@@ -1,6 +1,6 @@
-"""The models, one file each.
+"""The models, one file each, the two largest a folder.
 
-A model is a ``torch.nn.Module`` with a ``Config`` in the same file and
+A model is a ``torch.nn.Module`` with a ``Config`` in the same module and
 
 - ``batches``: the kind of batch it learns from, ``"utterances"``, ``"utterances_with_audio"``,
   ``"parameters"`` (then its ``config.vocoder`` says which), ``"windows"`` or

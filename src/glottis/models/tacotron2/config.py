@@ -1,0 +1,72 @@
+"""The settings of Tacotron 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from glottis.audio.mel import MelConfig
+from glottis.errors import InputError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes in channels. ``symbols`` and ``speakers`` are counts; one speaker has no embedding.
+
+    ``reduction`` frames are predicted at each step, from the last frame of the step before.
+    ``attention`` is ``location`` or ``forward``, which can only stay or move on by one symbol.
+    ``guided_weight`` draws attention to the diagonal, with spread ``guided_spread``; 0 for none.
+    ``aligned_weight`` draws it to the monotonic alignment of log-mels with one Gaussian for each
+    symbol, which the encoder says, as in Glow-TTS; during the first ``alignment_steps`` these
+    Gaussians and the encoder alone are trained, which is quick. So attention stands within a few
+    hundred steps of the decoder where hours of speech are few; 0 for none.
+    ``mel_offset`` and ``mel_scale`` say where log-mels lie and how widely: the network hears and
+    says them about 0 and in units of the scale. The defaults, 0 and 1, are what others have trained
+    with; a pre-net without biases learns little from numbers that are all near -5.
+    ``stop_weight`` counts the one step of an utterance that is its last so many times.
+
+    Length is bounded: an utterance of ``n`` symbols gets at most ``50 + frames_per_symbol * n``
+    frames; one that reaches them is reported as never stopping.
+    """
+
+    blanks: bool = False
+    symbols: int = 256
+    speakers: int = 1
+    speaker_channels: int = 64
+    channels: int = 512
+    encoder_layers: int = 3
+    encoder_kernel: int = 5
+    attention: Literal["location", "forward"] = "location"
+    attention_channels: int = 128
+    location_filters: int = 32
+    location_kernel: int = 31
+    attention_state: int = 1024
+    decoder_state: int = 1024
+    state_dropout: float = 0.1
+    prenet_channels: int = 256
+    prenet_dropout: float = 0.5
+    postnet_channels: int = 512
+    postnet_layers: int = 5
+    postnet_kernel: int = 5
+    dropout: float = 0.5
+    reduction: int = 1
+    mel_offset: float = 0.0
+    mel_scale: float = 1.0
+    stop_weight: float = 5.0
+    stop_threshold: float = 0.5
+    guided_weight: float = 0.0
+    guided_spread: float = 0.4
+    aligned_weight: float = 0.0
+    alignment_steps: int = 0
+    frames_per_symbol: float = 20.0
+    mel: MelConfig = field(default_factory=MelConfig)
+
+    def __post_init__(self) -> None:
+        if self.reduction < 1:
+            raise InputError(f"reduction must be at least 1 frame a step, not {self.reduction}")
+        if self.mel_scale <= 0:
+            raise InputError(f"mel_scale must be above 0, not {self.mel_scale}")
+        if self.channels % 2 or not self.location_kernel % 2:
+            raise InputError("channels must be even and location_kernel odd")
+        if self.alignment_steps and not self.aligned_weight:
+            raise InputError("alignment_steps learn what aligned_weight draws to: give some")

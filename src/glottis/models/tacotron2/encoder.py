@@ -1,0 +1,55 @@
+"""Symbols to what attention looks at."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from glottis.blocks.convolution import Conv1d
+from glottis.blocks.lengths import mask_from_lengths
+from glottis.models.tacotron2.config import Config
+
+
+class Convolution(nn.Module):
+    """Convolution and batch normalisation: ``[batch, channels, time]``, the same time."""
+
+    def __init__(self, channels: int, out: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = Conv1d(channels, out, kernel, padding=kernel // 2)
+        self.norm = nn.BatchNorm1d(out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class Encoder(nn.Module):
+    """Symbols to memory: ``text`` int64 ``[batch, text]`` -> ``[batch, text, channels]``."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        channels = config.channels
+        self.embed = nn.Embedding(config.symbols, channels)
+        bound = math.sqrt(6.0 / (config.symbols + channels))
+        nn.init.uniform_(self.embed.weight, -bound, bound)
+        self.convolutions = nn.ModuleList(
+            Convolution(channels, channels, config.encoder_kernel)
+            for _ in range(config.encoder_layers)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.lstm = nn.LSTM(channels, channels // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, text: Tensor, lengths: Tensor) -> Tensor:
+        mask = mask_from_lengths(lengths, text.shape[1])
+        x = self.embed(text).transpose(1, 2) * mask
+        for convolution in self.convolutions:
+            x = self.dropout(torch.relu(convolution(x))) * mask
+        packed = nn.utils.rnn.pack_padded_sequence(
+            x.transpose(1, 2), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        memory, _ = nn.utils.rnn.pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, total_length=text.shape[1]
+        )
+        return memory

@@ -1,0 +1,270 @@
+"""Tacotron 2 as a whole: what it learns by, and how it speaks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glottis.alignment import align, coverage, diagonality, expand
+from glottis.blocks.blanks import read_text
+from glottis.blocks.lengths import mask_from_lengths
+from glottis.blocks.speakers import embed_speaker, speaker_table
+from glottis.corpus.batches import UtteranceBatch
+from glottis.kernels import mas
+from glottis.likelihood.lattice import GaussianLattice
+from glottis.models.tacotron2.attention import aligned, guided
+from glottis.models.tacotron2.config import Config
+from glottis.models.tacotron2.decoder import Decoder
+from glottis.models.tacotron2.encoder import Convolution, Encoder
+from glottis.models.tacotron2.graphs import RefineGraph, StepGraph, TextGraph
+from glottis.voice.attention import Failure, find_failures
+
+
+class Spoken(NamedTuple):
+    """``mel`` ``[batch, mels, frames]``, ``lengths`` int64 ``[batch]``; ``attention``
+    ``[batch, text, steps]`` over the symbols that the model reads; ``failures`` of each item."""
+
+    mel: Tensor
+    lengths: Tensor
+    attention: Tensor
+    failures: list[list[Failure]]
+
+
+class Predicted(NamedTuple):
+    """``before`` and ``after`` the post-net ``[batch, mels, frames]``, ``stop`` logits
+    ``[batch, steps]``, ``attention`` ``[batch, text, steps]``, and the ``memory``
+    ``[batch, text, channels]`` that was looked at."""
+
+    before: Tensor
+    after: Tensor
+    stop: Tensor
+    attention: Tensor
+    memory: Tensor
+
+
+class Tacotron2(nn.Module):
+    """Text to log-mels, with the attention that tells where each came from."""
+
+    batches = "utterances"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.speakers = speaker_table(config.speakers, config.speaker_channels)
+        memory = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
+        self.decoder = Decoder(config, memory)
+        self.mel_mean: nn.Linear | None = None
+        if config.aligned_weight:
+            self.mel_mean = nn.Linear(memory, config.mel.mels)
+            # About the mean log-mel of speech: the search should not wait for the offset.
+            nn.init.constant_(self.mel_mean.bias, -5.0)
+        sizes = [config.mel.mels, *[config.postnet_channels] * (config.postnet_layers - 1)]
+        self.postnet = nn.ModuleList(
+            Convolution(a, b, config.postnet_kernel)
+            for a, b in zip(sizes, [*sizes[1:], config.mel.mels], strict=True)
+        )
+        # What the post-net adds at first is noise, which should not be as large as speech varies.
+        nn.init.constant_(self.postnet[-1].norm.weight, 0.1)  # type: ignore[arg-type,union-attr]
+
+    def optimized(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters that the loss of :meth:`steps` trains."""
+        return {"features": list(self.parameters())}
+
+    # Learning ----------------------------------------------------------------------------------
+
+    def predict(
+        self, batch: UtteranceBatch, generator: torch.Generator | None = None
+    ) -> tuple[Predicted, Tensor, Tensor]:
+        """Every frame given the recording's frames before it, and the lengths of texts and steps.
+
+        Padding takes no part, whatever it holds.
+        """
+        memory, lengths = self._remember(batch.text, batch.text_lengths, batch.speaker)
+        mask = mask_from_lengths(lengths, memory.shape[1]).squeeze(1)
+        reduction = self.config.reduction
+        steps = -(-batch.mel_lengths // reduction)
+        longest = int(steps.max()) * reduction
+        inside = mask_from_lengths(batch.mel_lengths, longest)
+        mel = F.pad(batch.mel[..., :longest], (0, max(0, longest - batch.mel.shape[2])))
+        mel = torch.where(inside, mel, math.log(self.config.mel.floor))
+        before, stop, attention = self.decoder(memory, mask, mel, generator)
+        # Steps after an item's end would be heard by the post-net's neighbours of real ones.
+        real = mask_from_lengths(steps * reduction, longest)
+        before = before * real
+        frames = batch.mel.shape[2]
+        after = self.refine(before, real)
+        found = Predicted(before[..., :frames], after[..., :frames], stop, attention, memory)
+        return found, lengths, steps
+
+    def steps(
+        self, batch: UtteranceBatch, step: int
+    ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """One loss: squared errors before and after the post-net, and the stop's cross-entropy."""
+        if step < self.config.alignment_steps:
+            memory, lengths = self._remember(batch.text, batch.text_lengths, batch.speaker)
+            durations, loss = self._search(memory, lengths, batch)
+            logs = {"mel_nats": loss.detach(), "coverage": coverage(durations, lengths).mean()}
+            yield "features", loss, logs
+            return
+        yield "features", *self._losses(batch)
+
+    @torch.no_grad()
+    def validate(self, batch: UtteranceBatch) -> dict[str, Tensor]:
+        """Held-out errors under teacher forcing, and how focused attention is."""
+        loss, logs = self._losses(batch)
+        return {"loss": loss, **logs}
+
+    def _losses(self, batch: UtteranceBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
+        found, text_lengths, steps = self.predict(batch)
+        inside = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
+        count = inside.sum() * config.mel.mels
+        mel = torch.where(inside, batch.mel, 0.0)
+        errors = [
+            (torch.where(inside, each, 0.0) - mel).square().sum() / count
+            for each in (found.before, found.after)
+        ]
+        within = mask_from_lengths(steps, found.stop.shape[1]).squeeze(1)
+        last = torch.arange(found.stop.shape[1], device=steps.device) == steps[:, None] - 1
+        weight = torch.full((), config.stop_weight, device=found.stop.device)
+        stop = F.binary_cross_entropy_with_logits(
+            found.stop, last.float(), pos_weight=weight, reduction="none"
+        )
+        stop = (stop * within).sum() / within.sum()
+        focus = (found.attention.amax(1) * within).sum() / within.sum()
+        logs = {"before": errors[0], "after": errors[1], "stop": stop, "focus": focus.detach()}
+        loss = errors[0] + errors[1] + stop
+        if config.guided_weight:
+            logs["guided"] = guided(found.attention, text_lengths, steps, config.guided_spread)
+            loss = loss + config.guided_weight * logs["guided"]
+        if config.aligned_weight:
+            durations, nats = self._search(found.memory, text_lengths, batch)
+            logs["mel_nats"] = nats
+            logs["coverage"] = coverage(durations, text_lengths).mean()
+            logs["diagonality"] = diagonality(durations, text_lengths).mean()
+            logs["aligned"] = aligned(found.attention, durations, steps, config.reduction)
+            loss = loss + nats + config.aligned_weight * logs["aligned"]
+        return loss, logs
+
+    def _search(
+        self, memory: Tensor, lengths: Tensor, batch: UtteranceBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Durations int64 ``[batch, text]``, the most likely for one unit Gaussian a symbol over
+        log-mels, and its negative log-density in nats a frame and mel, but for a constant."""
+        assert self.mel_mean is not None
+        mean = self.mel_mean(memory).float().transpose(1, 2)
+        durations = align(
+            GaussianLattice(mean.detach(), text_lengths=lengths), batch.mel, batch.mel_lengths
+        )
+        inside = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
+        error = torch.where(inside, batch.mel - expand(mean, durations, batch.mel.shape[2]), 0.0)
+        return durations, 0.5 * error.square().sum() / (inside.sum() * mean.shape[1])
+
+    @torch.no_grad()
+    def align(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:
+        """Durations int64 ``[batch, text]`` in frames, by monotonic search along the attention,
+        and the lengths of the texts that the model reads (for FastSpeech and its kin)."""
+        found, text_lengths, _ = self.predict(batch)
+        frames = found.attention.repeat_interleave(self.config.reduction, dim=2)
+        return mas(frames.clamp_min(1e-8).log(), text_lengths, batch.mel_lengths), text_lengths
+
+    # Speaking ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def synthesize(
+        self,
+        text: Tensor,
+        text_lengths: Tensor,
+        speaker: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Spoken:
+        """Log-mels of texts, until the stop token or the bound of :class:`Config`.
+
+        Args:
+            text: int64 ``[batch, text]``; ``text_lengths`` int64 ``[batch]``.
+            speaker: int64 ``[batch]``, needed when the model knows several.
+            generator: source of the pre-net's dropout.
+        """
+        config, reduction = self.config, self.config.reduction
+        memory, lengths = self._remember(text, text_lengths, speaker)
+        mask = mask_from_lengths(lengths, memory.shape[1]).squeeze(1)
+        bounds = ((50 + config.frames_per_symbol * lengths) / reduction).long()
+        keys, state = self.decoder.attention.memory(memory), self.decoder.begin(memory)
+        frame = memory.new_zeros(len(text), config.mel.mels)
+        carried, made, looked = None, [], []
+        steps = torch.zeros_like(lengths)
+        stopped = torch.zeros_like(lengths, dtype=torch.bool)
+        while bool((~stopped & (steps < bounds)).any()):
+            projected = self.decoder.project(frame, generator)
+            state = self.decoder.step(projected, memory, keys, mask, state)
+            heard = torch.cat([state.hidden, state.context], dim=1)[None]
+            frames, stop, carried = self.decoder.finish(heard, carried)
+            made.append(frames)
+            looked.append(state.weights)
+            steps += ~stopped & (steps < bounds)
+            stopped = stopped | (torch.sigmoid(stop[:, 0]) > config.stop_threshold)
+            frame = frames[..., -1].to(memory.dtype)
+        real = mask_from_lengths(steps * reduction)
+        mel = self.refine(torch.cat(made, dim=2) * real, real)
+        attention = torch.stack(looked, dim=2)
+        failures = [
+            find_failures(
+                attention[i, : lengths[i], : steps[i]].float().cpu().numpy(), bool(stopped[i])
+            )
+            for i in range(len(text))
+        ]
+        return Spoken(mel, steps * reduction, attention, failures)
+
+    def _remember(
+        self, text: Tensor, lengths: Tensor, speaker: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        text, lengths = read_text(text, lengths, self.config.blanks)
+        memory = self.encoder(text, lengths)
+        embedded = embed_speaker(self.speakers, speaker)
+        if embedded is not None:
+            given = embedded[:, None].expand(-1, memory.shape[1], -1)
+            memory = torch.cat([memory, given.to(memory.dtype)], dim=2)
+        return memory, lengths
+
+    def refine(self, mel: Tensor, inside: Tensor) -> Tensor:
+        x = (mel - self.config.mel_offset) / self.config.mel_scale
+        for i, convolution in enumerate(self.postnet):
+            x = convolution(x * inside)
+            x = torch.tanh(x) if i + 1 < len(self.postnet) else x
+            x = F.dropout(x, self.config.dropout, self.training)
+        return (mel + self.config.mel_scale * x.float()) * inside
+
+    @torch.no_grad()
+    def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
+        """The first utterance: its mel, the mel under teacher forcing, a free one, attention."""
+        one = replace(
+            batch,
+            names=batch.names[:1],
+            text=batch.text[:1, : batch.text_lengths[0]],
+            text_lengths=batch.text_lengths[:1],
+            mel=batch.mel[:1, :, : batch.mel_lengths[0]],
+            mel_lengths=batch.mel_lengths[:1],
+            speaker=batch.speaker[:1],
+        )
+        found, _, _ = self.predict(one)
+        spoken = self.synthesize(one.text, one.text_lengths, one.speaker)
+        return {
+            "alignment": found.attention[0],
+            "mel_recording": one.mel[0],
+            "mel_forced": found.after[0],
+            "mel_free": spoken.mel[0],
+        }
+
+    def export_steps(self) -> dict[str, nn.Module]:
+        """What a voice computes with, in operations that ONNX has: the text once, a step at a
+        time, and the post-net over any stretch of frames. They share this model's weights."""
+        parts = {"text": TextGraph(self), "step": StepGraph(self), "refine": RefineGraph(self)}
+        return {name: part.eval() for name, part in parts.items()}
