@@ -18,6 +18,7 @@ from glottis.likelihood.divergence import kl_from_draw
 from glottis.likelihood.flows import ActNorm
 from glottis.likelihood.lattice import GaussianLattice
 from glottis.models.vits import VITS, Config
+from glottis.models.vits.losses import losses
 
 MEL = MelConfig(fft_size=256, hop=64, mels=8)
 SMALL = {
@@ -162,7 +163,7 @@ def test_an_utterance_does_not_depend_on_its_batch(changes: dict) -> None:
                 found.prior.mean[i, :, :tokens], one.prior.mean[0], atol=1e-4, rtol=1e-4
             )
             pitch = alone.pitch[:, :frames]
-            condition = model._flow_told(model._speaker(alone.speaker), model._bells(pitch))
+            condition = model.flow_told(model.embed(alone.speaker), model.bells(pitch))
             mask = torch.ones(1, 1, frames, dtype=torch.bool)
             latent = found.latent[i : i + 1, :, :frames]
             flowed, _ = model.flow.call_and_ladj(latent, mask, condition)
@@ -216,7 +217,7 @@ def test_each_loss_reaches_its_own_parameters_only(changes: dict) -> None:
 def test_the_flow_inverts_and_keeps_volumes(changes: dict) -> None:
     model = _model(**changes).double()
     pitch = torch.tensor([[0.0, 110.0, 120.0, 0.0, 240.0]], dtype=torch.float64)
-    speaker = model._flow_told(model._speaker(torch.tensor([1])), model._bells(pitch))
+    speaker = model.flow_told(model.embed(torch.tensor([1])), model.bells(pitch))
     mask = torch.ones(1, 1, 5, dtype=torch.bool)
     z = torch.randn(1, 8, 5, dtype=torch.float64)
 
@@ -271,7 +272,7 @@ def test_the_alignment_maximises_the_prior_of_the_flowed_draw() -> None:
 def test_windows_decode_as_the_whole_does_inside_the_reach_of_the_edges() -> None:
     for changes, reach in (({}, 13), (WAVES, 7)):
         model = _model(**changes)
-        latent, speaker = torch.randn(1, 8, 60), model._speaker(torch.tensor([2]))
+        latent, speaker = torch.randn(1, 8, 60), model.embed(torch.tensor([2]))
         with torch.no_grad():
             whole = model.decode(latent, speaker)
             part = model.decode(latent[..., 10:50], speaker)
@@ -326,7 +327,7 @@ def test_a_segment_is_explained_as_a_part_of_its_utterance() -> None:
     for segment in (0, 12):
         generator = torch.Generator().manual_seed(1)
         found = model.explain(short, segment=segment, generator=generator)
-        logs.append(model._losses(short, found, silent)[1])
+        logs.append(losses(model, short, found, silent)[1])
     for key in ("kl", "pitch_nats"):
         torch.testing.assert_close(logs[0][key], logs[1][key])
 
@@ -352,7 +353,7 @@ def test_a_speaker_is_heard_while_training_and_met_in_conversion() -> None:
 def test_a_decoder_follows_the_pitch_that_it_is_told() -> None:
     """A network that says nothing of phases is heard to repeat at the period of the pitch."""
     model, frames = _model(**PITCH), 40
-    latent, speaker = torch.zeros(1, 8, frames), model._speaker(torch.tensor([0]))
+    latent, speaker = torch.zeros(1, 8, frames), model.embed(torch.tensor([0]))
     inside = slice(8 * MEL.hop, 30 * MEL.hop)
 
     def repeats(samples: torch.Tensor, lag: int) -> float:
@@ -433,7 +434,7 @@ def test_conversion_to_the_same_speaker_is_reconstruction(changes: dict) -> None
         )
 
     with torch.no_grad():
-        speaker = model._speaker(batch.speaker)
+        speaker = model.embed(batch.speaker)
         generator = torch.Generator().manual_seed(4)
         found = model.explain(batch, generator=generator)
         copy = model.decode(found.latent, speaker, found.pitch)
@@ -472,7 +473,7 @@ def test_synthesis_lays_the_prior_out_along_given_durations() -> None:
     samples, lengths, _ = model.synthesize(
         batch.text, batch.text_lengths, batch.speaker, durations=given, temperature=0.0
     )
-    speaker = model._speaker(batch.speaker)
+    speaker = model.embed(batch.speaker)
     with torch.no_grad():
         prior = model._prior(batch.text, batch.text_lengths, batch.speaker, None)
         mask = torch.ones(1, 1, 16, dtype=torch.bool)
@@ -670,9 +671,9 @@ def test_a_glow_tts_is_a_frame_prior(told: bool) -> None:
     batch = replace(_batch([20, 30], [6, 9]), speaker=torch.tensor([0, 1]))
     with torch.no_grad():
         ours.speakers.weight[:2] = theirs.speakers.weight
-        speaker = ours._speaker(batch.speaker)
+        speaker = ours.embed(batch.speaker)
         wanted = theirs.align(batch)
-        prior, _ = ours._text(batch)
+        prior, _ = ours.read(batch)
         mask = mask_from_lengths(batch.mel_lengths, 30)
         bells = pitch_bells(*recorded_pitch(torch.where(mask.squeeze(1), batch.pitch, 0.0)))
         held = expand(ours.frame_prior.start(prior.hidden, speaker), wanted.durations, 30)

@@ -77,8 +77,8 @@ def test_the_authors_weights_compute_what_they_computed() -> None:
         found = model.explain(batch)
         noise = torch.randn(2, 2, 13, generator=torch.Generator().manual_seed(7))
         mask = torch.arange(13) < batch.text_lengths[:, None, None]
-        speaker = model._speaker(batch.speaker)
-        drawn = model._log_frames(found.prior.hidden, mask, speaker, noise * 0.8)
+        speaker = model.embed(batch.speaker)
+        drawn = model.log_frames(found.prior.hidden, mask, speaker, noise * 0.8)
 
     def close(ours: torch.Tensor, name: str) -> None:
         theirs = torch.tensor(wanted[name])

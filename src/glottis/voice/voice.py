@@ -8,7 +8,7 @@ import math
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,16 @@ from glottis.audio.mel import MelConfig, magnitude_spectrogram
 from glottis.audio.pitch import f0
 from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
-from glottis.text.languages import find_language
 from glottis.voice.description import check_graph, read_description
 from glottis.voice.fading import faded, faded_in, faded_whole
+from glottis.voice.manner import (
+    Manner,
+    checked_factor,
+    checked_seconds,
+    choose_manner,
+    own_language,
+    speaker_number,
+)
 from glottis.voice.marks import LENGTH, STRESS, phoneme_marks, word_marks
 from glottis.voice.pieces import cut_phonemes
 from glottis.voice.plan import Part, Say, Silence, plan
@@ -33,32 +40,11 @@ from glottis.voice.speech import Mark, Speech
 from glottis.voice.stepwise import StepVoice
 
 Array = NDArray[np.float32]
-RATES = (0.25, 4.0)
-"""Slowest and fastest rate of speaking, relative to the voice's own."""
-
 FADE = 0.002
 """Seconds over which a piece fades in and out, so that it meets silence without a click."""
 
 _STOPS = ".?!;:,"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Manner:
-    """How to speak: what goes into the graph beside the phonemes."""
-
-    speaker: int
-    language: str
-    noise_scale: float
-    length_scale: float
-    noise_w: float
-    seed: int
-    pitch: float
-    timbre: float
-
-    def at(self, part: Say) -> _Manner:
-        """The same, as fast as the part and in its language."""
-        return replace(self, length_scale=self.length_scale / part.rate, language=part.language)
 
 
 class Voice:
@@ -152,7 +138,7 @@ class Voice:
             InputError: an unknown speaker.
         """
         own = self._description
-        return own.speaker_languages.get(self._speaker(speaker), own.espeak_voice)
+        return own_language(own, speaker_number(own, speaker))
 
     @property
     def sample_rate(self) -> int:
@@ -257,15 +243,26 @@ class Voice:
         each sentence. Wrong arguments raise at once, text in which nothing can be said when that is
         known.
         """
-        manner = self._manner(speaker, language, rate, seed, noise_scale, noise_w, pitch, timbre)
+        manner = choose_manner(
+            self._description,
+            self._seeded,
+            speaker=speaker,
+            language=language,
+            rate=rate,
+            seed=seed,
+            noise_scale=noise_scale,
+            noise_w=noise_w,
+            pitch=pitch,
+            timbre=timbre,
+        )
         parts = self._plan(
             text,
             manner.language,
             ssml,
-            _seconds("pause", pause),
-            _seconds("paragraph_pause", paragraph_pause),
+            checked_seconds("pause", pause),
+            checked_seconds("paragraph_pause", paragraph_pause),
         )
-        return self._stream(parts, manner, _seconds("lead", lead), progress)
+        return self._stream(parts, manner, checked_seconds("lead", lead), progress)
 
     def convert(
         self,
@@ -292,7 +289,7 @@ class Voice:
             InputError: the voice was exported without its conversion, does not know a speaker, or
                 the recording cannot be read or is too short.
         """
-        speakers = [self._speaker(name) for name in (source, target)]
+        speakers = [speaker_number(self._description, name) for name in (source, target)]
         if self._conversion is None:
             self._conversion = open_session(self.path, self._threads, simplify=False, second=True)
         known = self._conversion.get_modelmeta().custom_metadata_map
@@ -317,87 +314,13 @@ class Voice:
             "spectrogram": magnitude_spectrogram(samples, config)[None],
             "source": np.array(speakers[:1], np.int64),
             "target": np.array(speakers[1:], np.int64),
-            "scale": np.array([_scale("noise_scale", noise_scale)], np.float32),
+            "scale": np.array([checked_factor("noise_scale", noise_scale)], np.float32),
             "seed": np.array([seed], np.int64),
         }
         if "pitch" in {given.name for given in self._conversion.get_inputs()}:
             feeds["pitch"] = f0(samples, config.sample_rate, config.hop)[0][None]
         audio = np.asarray(self._conversion.run(None, feeds)[0], np.float32).reshape(-1)
         return Speech(audio, self.sample_rate)
-
-    def _manner(
-        self,
-        speaker: str | int | None,
-        language: str | None,
-        rate: float,
-        seed: int | None,
-        noise_scale: float | None,
-        noise_w: float | None,
-        pitch: float,
-        timbre: float,
-    ) -> _Manner:
-        slowest, fastest = RATES
-        if not isinstance(rate, (int, float)) or not slowest <= rate <= fastest:
-            raise InputError(
-                f"rate must be from {slowest} (slow) to {fastest:g} (fast), not {rate}"
-            )
-        if seed is None:
-            seed = int.from_bytes(os.urandom(8), "little") >> 1
-        elif not isinstance(seed, (int, np.integer)):
-            raise InputError(f"seed must be a whole number, not {seed!r}")
-        elif not self._seeded:
-            _log.warning("%s draws its noise by itself; the seed has no effect", self.name)
-        if self._parameters is not None:
-            self._parameters.check(pitch, timbre)
-        elif (pitch, timbre) != (1.0, 1.0):
-            raise InputError(
-                f"the voice {self.name} gives audio, whose pitch and timbre cannot be set; "
-                "leave them out, or choose a voice that speaks from vocoder parameters"
-            )
-        own = self._description
-        return _Manner(
-            speaker=self._speaker(speaker),
-            language=self._language(language, speaker),
-            noise_scale=own.noise_scale
-            if noise_scale is None
-            else _scale("noise_scale", noise_scale),
-            length_scale=own.length_scale / rate,
-            noise_w=own.noise_w if noise_w is None else _scale("noise_w", noise_w),
-            seed=int(seed),
-            pitch=float(pitch),
-            timbre=float(timbre),
-        )
-
-    def _speaker(self, speaker: str | int | None) -> int:
-        known = self._description.speakers
-        if speaker is None:
-            return next(iter(known.values()), 0)
-        if isinstance(speaker, int) and 0 <= speaker < self._description.num_speakers:
-            return speaker
-        if speaker in known:
-            return known[str(speaker)]
-        if not known:
-            raise InputError(
-                f"the voice {self.name} has a single speaker without a name; leave the speaker "
-                f"{speaker!r} out"
-            )
-        names = list(known)
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        raise InputError(
-            f"the voice {self.name} has no speaker {speaker!r}. "
-            f"Speakers: {', '.join(names[:10])}{more}"
-        )
-
-    def _language(self, language: str | None, speaker: str | int | None) -> str:
-        if language is None:
-            return self.language_of(speaker)
-        found = find_language(str(language), self.languages)
-        if found is None:
-            raise InputError(
-                f"the voice {self.name} does not speak {language!r}. "
-                f"Languages: {', '.join(self.languages)}"
-            )
-        return found
 
     def _plan(
         self, text: str, language: str, ssml: bool | None, pause: float, paragraph_pause: float
@@ -421,7 +344,7 @@ class Voice:
     def _stream(
         self,
         parts: Sequence[Part],
-        manner: _Manner,
+        manner: Manner,
         lead: float,
         progress: Callable[[int, int], None] | None,
     ) -> Iterator[Speech]:
@@ -481,7 +404,7 @@ class Voice:
         )
 
     def _sentence(
-        self, part: Say, utterance: Utterance, manner: _Manner, seeds: Iterator[int], lead: float
+        self, part: Say, utterance: Utterance, manner: Manner, seeds: Iterator[int], lead: float
     ) -> Iterator[Speech]:
         """Speak one utterance, as it comes; the last chunk holds the marks."""
         times: list[tuple[float, float]] = []
@@ -541,7 +464,7 @@ class Voice:
         self,
         phonemes: list[str],
         stop: str,
-        manner: _Manner,
+        manner: Manner,
         seed: int,
         spans: list[tuple[int, int]],
         words: Sequence[tuple[str, int, int]],
@@ -578,7 +501,7 @@ class Voice:
             )
 
     def _begin(
-        self, phonemes: list[str], stop: str, manner: _Manner, seed: int, seconds: float
+        self, phonemes: list[str], stop: str, manner: Manner, seed: int, seconds: float
     ) -> Array:
         """The first so many seconds of what :meth:`_run` gives, or nothing if that is all of it."""
         feeds, _, _ = self._feeds(phonemes, stop, manner, seed)
@@ -592,7 +515,7 @@ class Voice:
         return faded_in(begun, round(FADE * self.sample_rate))
 
     def _run(
-        self, phonemes: list[str], stop: str, manner: _Manner, seed: int
+        self, phonemes: list[str], stop: str, manner: Manner, seed: int
     ) -> tuple[Array, list[tuple[int, int]]]:
         """Phonemes -> float32 ``[samples]``, and each phoneme's range of samples."""
         symbols = self._description.symbols
@@ -619,7 +542,7 @@ class Voice:
         return faded_whole(samples, round(FADE * self.sample_rate)), spans[:number]
 
     def _feeds(
-        self, phonemes: list[str], stop: str, manner: _Manner, seed: int
+        self, phonemes: list[str], stop: str, manner: Manner, seed: int
     ) -> tuple[dict[str, Any], list[str], int]:
         """What the graph takes, the phonemes with the stop that they end in, and how many of them
         were there before."""
@@ -689,15 +612,3 @@ def speak(text: str, voice: str | os.PathLike[str] | None = None, **manner: Any)
     as :meth:`Voice.speak`.
     """
     return Voice.load(voice).speak(text, **manner)
-
-
-def _scale(name: str, value: float) -> float:
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value <= 10:
-        raise InputError(f"{name} must be from 0 to 10, not {value}")
-    return float(value)
-
-
-def _seconds(name: str, value: float) -> float:
-    if not isinstance(value, (int, float)) or not 0 <= value <= 60:
-        raise InputError(f"{name} must be from 0 to 60 seconds, not {value}")
-    return float(value)

@@ -13,19 +13,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from glottis.alignment import align, coverage, diagonality, expand, path
+from glottis.alignment import align, expand, path
 from glottis.blocks.blanks import read_text
 from glottis.blocks.discriminators import (
     discriminator_loss,
     feature_matching_loss,
     generator_loss,
 )
-from glottis.blocks.duration import duration_loss
 from glottis.blocks.lengths import mask_from_lengths, random_starts, window
 from glottis.blocks.noise import draw_normal
 from glottis.blocks.pitch import (
@@ -33,7 +32,6 @@ from glottis.blocks.pitch import (
     PitchPredictor,
     SpeakerPitch,
     pitch_bells,
-    pitch_log_density,
     recorded_pitch,
     spoken_pitch,
 )
@@ -45,36 +43,13 @@ from glottis.blocks.stochastic_duration import StochasticDurationPredictor
 from glottis.blocks.text_prior import Prior
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
-from glottis.likelihood.divergence import kl_from_draw
 from glottis.likelihood.lattice import GaussianLattice
 from glottis.models.vits import parts
 from glottis.models.vits.config import Config
 from glottis.models.vits.frame_prior import FramePrior, adapted
 from glottis.models.vits.graphs import ConversionGraph, SpeechGraph
+from glottis.models.vits.losses import Explained, alignment_loss, losses
 from glottis.models.vits.speaker_flow import SymbolGaussians
-
-
-class Explained(NamedTuple):
-    """A batch under posterior, flow and prior, aligned.
-
-    ``spectrogram`` ``[batch, bins, frames]``; ``latent`` is a draw of the posterior,
-    ``log_scale`` the posterior's, ``flowed`` the draw's image under the flow, all
-    ``[batch, latent, frames]``; ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
-    the tokens that the model reads, ``lengths`` int64 ``[batch]`` in frames. Of segments, all but
-    the durations are those of ``lengths`` frames from ``starts`` int64 ``[batch]`` on. ``pitch``
-    ``[batch, frames]`` in Hz, 0 where unvoiced; None for a model that is not told it.
-    """
-
-    spectrogram: Tensor
-    latent: Tensor
-    log_scale: Tensor
-    flowed: Tensor
-    prior: Prior
-    durations: Tensor
-    text_lengths: Tensor
-    lengths: Tensor
-    starts: Tensor
-    pitch: Tensor | None
 
 
 class VITS(nn.Module):
@@ -155,13 +130,13 @@ class VITS(nn.Module):
         """
         if batch.audio is None:
             raise ValueError("VITS learns from batches of the kind 'utterances_with_audio'")
-        speaker, (prior, text_lengths) = self._speaker(batch.speaker), self._text(batch)
+        speaker, (prior, text_lengths) = self.embed(batch.speaker), self.read(batch)
         hop, group = self.config.mel.hop, self._group
         # What does not fill a group of the frame prior is left out.
         lengths = batch.mel_lengths // group * group
         frames = batch.mel.shape[2] // group * group
         spectrogram = self.log_mel.magnitudes(batch.audio, batch.mel_lengths * hop)[..., :frames]
-        pitch = self._recorded(batch, mask_from_lengths(batch.mel_lengths, batch.mel.shape[2]))
+        pitch = self.recorded(batch, mask_from_lengths(batch.mel_lengths, batch.mel.shape[2]))
         pitch = None if pitch is None else pitch[:, :frames]
         starts = torch.zeros_like(lengths)
         if segment:
@@ -171,11 +146,11 @@ class VITS(nn.Module):
                 pitch = window(pitch.unsqueeze(1), starts, frames, lengths).squeeze(1)
             lengths = (lengths - starts).clamp_max(frames)
         mask = mask_from_lengths(lengths, frames)
-        bells = self._bells(pitch)
+        bells = self.bells(pitch)
         noise = draw_normal((len(lengths), self.config.latent, frames), lengths.device, generator)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not resting):
             latent, log_scale = self.infer(spectrogram, mask, self._told(speaker, bells), noise)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, self._flow_told(speaker, bells))
+        flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(speaker, bells))
         with torch.no_grad():
             if prior.mel_mean is None:
                 lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
@@ -242,16 +217,16 @@ class VITS(nn.Module):
             self.speaker_language[batch.speaker] = batch.language
         if self.speaker_pitch is not None:
             mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
-            pitch = self._recorded(batch, mask)
+            pitch = self.recorded(batch, mask)
             assert pitch is not None
             self.speaker_pitch.hear(*recorded_pitch(pitch), batch.speaker)
         if step < config.alignment_steps:
-            yield "generator", *self._alignment_loss(batch)
+            yield "generator", *alignment_loss(self, batch)
             return
         noise = max(0.0, config.alignment_noise - config.alignment_noise_decay * step)
         if step < config.decoder_from:
             found = self.explain(batch, resting=True, alignment_noise=noise)
-            yield "generator", *self._losses(batch, found, None)
+            yield "generator", *losses(self, batch, found, None)
             return
         found = self.explain(batch, segment=config.segment_frames, alignment_noise=noise)
         starts = random_starts(found.lengths, config.window_frames)
@@ -264,7 +239,7 @@ class VITS(nn.Module):
             yield "discriminator", loss, {"discriminator": loss}
         timed = step % config.duration_turns == 0
         rise = min(1.0, (step + 1) / max(1, config.kl_steps))
-        loss, logs = self._losses(batch, found, (target, fake_audio), timed, rise)
+        loss, logs = losses(self, batch, found, (target, fake_audio), timed, rise)
         if config.spectral_weight:
             logs["spectral"] = self.spectral_loss(fake_audio, real_audio)
             loss = loss + config.spectral_weight * logs["spectral"]
@@ -283,89 +258,9 @@ class VITS(nn.Module):
         found = self.explain(batch, generator=torch.Generator().manual_seed(0))
         starts = ((found.lengths - self.config.window_frames) // 2).clamp_min(0)
         _, target, fake_audio = self._windows(batch, found, starts)
-        return self._losses(batch, found, (target, fake_audio))[1]
+        return losses(self, batch, found, (target, fake_audio))[1]
 
-    def _losses(
-        self,
-        batch: UtteranceBatch,
-        found: Explained,
-        windows: tuple[Tensor, Tensor] | None,
-        timed: bool = True,
-        rise: float = 1.0,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """All but the adversarial losses; ``windows`` are log-mels of recordings and decoded audio,
-        ``timed`` is whether durations are learnt and ``rise`` the share of the divergence's weight.
-        """
-        config = self.config
-        frames, longest = found.latent.shape[2], batch.mel.shape[2]
-
-        def along(values: Tensor) -> Tensor:
-            """Of each token, for the frames that are explained."""
-            laid = expand(values, found.durations, longest)
-            return window(laid, found.starts, frames, batch.mel_lengths)
-
-        mask = mask_from_lengths(found.lengths, frames)
-        bells = self._bells(found.pitch)
-        mean, log_scale = along(found.prior.mean), along(found.prior.log_scale)
-        logs = {
-            "diagonality": diagonality(found.durations, found.text_lengths).mean(),
-            "coverage": coverage(found.durations, found.text_lengths).mean(),
-        }
-        loss, speaker = torch.zeros((), device=mask.device), self._speaker(batch.speaker)
-        if self.frame_prior is not None:
-            held = along(self.frame_prior.start(found.prior.hidden, speaker))
-            expected, latent, ladj = self.frame_prior(found.flowed, held, bells, mask, speaker)
-            own = found.log_scale.detach()
-            logs["prior"] = kl_from_draw(latent, own, mean, log_scale, mask, ladj)
-            loss = rise * config.kl_weight * logs["prior"]
-            mean, log_scale = expected, self.frame_prior.log_scale.expand_as(expected)
-        logs["kl"] = kl_from_draw(found.flowed, found.log_scale, mean, log_scale, mask)
-        loss = loss + rise * config.kl_weight * logs["kl"]
-        if self.symbols is not None:
-            # The flow by itself: how likely its image is for the symbols alone.
-            symbols, image = self._symbols(batch, found), found.flowed
-            if found.latent.requires_grad:
-                # The same numbers again, by which the posterior does not learn.
-                told = self._flow_told(speaker, bells)
-                image, _ = self.flow.call_and_ladj(found.latent.detach(), mask, told)
-            if self.training:
-                self.symbols.hear(image.detach(), symbols, mask)
-            logs["symbol_nats"] = self.symbols.nats(image, symbols, mask) / image.shape[1]
-            loss = loss + config.symbol_weight * logs["symbol_nats"]
-        if windows is not None:
-            target, fake_audio = windows
-            logs["mel"] = nn.functional.l1_loss(self.log_mel(fake_audio), target)
-            loss = loss + config.mel_weight * logs["mel"]
-        if timed:
-            logs["duration"] = self._duration_loss(found, speaker)
-            loss = loss + config.duration_weight * logs["duration"]
-        if found.prior.mel_mean is not None:
-            logs["mel_nats"] = _mel_nats(found.prior.mel_mean, batch, found.durations)
-            loss = loss + config.mel_alignment_weight * logs["mel_nats"]
-        if self.pitch_predictor is not None:
-            logs["pitch_nats"] = self._pitch_nats(batch, found, speaker)
-            loss = loss + config.pitch_weight * logs["pitch_nats"]
-        return loss, logs
-
-    def _symbols(self, batch: UtteranceBatch, found: Explained) -> Tensor:
-        """The symbol spoken in each frame that is explained, int64 ``[batch, frames]``."""
-        text, _ = read_text(batch.text, batch.text_lengths, self.config.blanks)
-        laid = expand(text.unsqueeze(1).float(), found.durations, batch.mel.shape[2])
-        frames = found.latent.shape[2]
-        return window(laid, found.starts, frames, batch.mel_lengths).squeeze(1).long()
-
-    def _pitch_nats(
-        self, batch: UtteranceBatch, found: Explained, speaker: Tensor | None
-    ) -> Tensor:
-        """Negative log-density of whole utterances' pitch given the text, nats a frame."""
-        mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
-        pitch = self._recorded(batch, mask)
-        assert pitch is not None
-        said = self._predicted_pitch(found.prior, found.durations, mask, speaker)
-        density = pitch_log_density(*said, *recorded_pitch(pitch), mask.squeeze(1))
-        return -density.sum() / mask.sum()
-
-    def _predicted_pitch(
+    def predicted_pitch(
         self, prior: Prior, durations: Tensor, mask: Tensor, speaker: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Median of log Hz and logit of voicing, ``[batch, frames]``."""
@@ -375,30 +270,6 @@ class VITS(nn.Module):
             hidden = torch.cat([hidden, speaker.expand(-1, -1, hidden.shape[2])], dim=1)
         log_pitch, voicing = self.pitch_predictor(expand(hidden, durations, mask.shape[2]), mask)
         return log_pitch, voicing
-
-    def _alignment_loss(self, batch: UtteranceBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Of the text encoder and the Gaussians over log-mels alone."""
-        prior, text_lengths = self._text(batch)
-        assert prior.mel_mean is not None
-        lattice = GaussianLattice(prior.mel_mean.detach(), text_lengths=text_lengths)
-        durations = align(lattice, batch.mel, batch.mel_lengths)
-        loss = _mel_nats(prior.mel_mean, batch, durations)
-        logs = {"mel_nats": loss, "coverage": coverage(durations, text_lengths).mean()}
-        return self.config.mel_alignment_weight * loss, logs
-
-    def _duration_loss(self, found: Explained, speaker: Tensor | None) -> Tensor:
-        """Nats a token of the bound (eq. 7), or the deterministic predictor's loss."""
-        if isinstance(self.durations, StochasticDurationPredictor):
-            durations = self.durations.distribution(found.prior.hidden, found.text_lengths, speaker)
-            bound = durations.evidence_bound(found.durations.unsqueeze(1))
-            return -bound.sum() / found.text_lengths.sum()
-        mask = mask_from_lengths(found.text_lengths, found.durations.shape[1])
-        return duration_loss(
-            self._log_frames(found.prior.hidden, mask, speaker, None),
-            found.durations,
-            found.text_lengths,
-            self.config.duration_loss,
-        )
 
     def _windows(
         self, batch: UtteranceBatch, found: Explained, starts: Tensor
@@ -423,11 +294,11 @@ class VITS(nn.Module):
         pitch = found.pitch
         if pitch is not None:
             pitch = window(pitch.unsqueeze(1), starts, frames, found.lengths).squeeze(1)
-        decoded = self.decode(latent, self._speaker(batch.speaker), pitch)
+        decoded = self.decode(latent, self.embed(batch.speaker), pitch)
         inside = mask_from_lengths((found.lengths - starts) * hop, frames * hop).squeeze(1)
         return audio, target, torch.where(inside, decoded, 0.0)
 
-    def _log_frames(
+    def log_frames(
         self, hidden: Tensor, mask: Tensor, speaker: Tensor | None, noise: Tensor | None
     ) -> Tensor:
         """Log durations ``[batch, text]``, drawn with ``noise`` or predicted."""
@@ -451,7 +322,7 @@ class VITS(nn.Module):
         What was dequantised downwards is rounded up. Means (``duration_loss: gamma``) are rounded
         in running sums, so that errors do not add up.
         """
-        frames = torch.exp(self._log_frames(hidden, mask, speaker, noise)) * length_scale
+        frames = torch.exp(self.log_frames(hidden, mask, speaker, noise)) * length_scale
         inside = mask.squeeze(1)
         if self.config.durations == "deterministic" and self.config.duration_loss == "gamma":
             ends = torch.floor(torch.cumsum(frames * inside, dim=1) + 0.5)
@@ -517,7 +388,7 @@ class VITS(nn.Module):
         ``scales`` are the temperature, the length scale and the durations' temperature;
         ``noise(channels, steps, stream)`` gives standard normal ``[batch, channels, steps]``.
         """
-        given = self._speaker(speaker)
+        given = self.embed(speaker)
         prior = self._prior(text, text_lengths, speaker, language)
         if durations is None:
             mask = mask_from_lengths(text_lengths, text.shape[1])
@@ -535,10 +406,10 @@ class VITS(nn.Module):
         mask = mask_from_lengths(wholes, longest)
         pitch, bells = None, None
         if self.pitch_predictor is not None:
-            log_pitch, voicing = self._predicted_pitch(prior, durations, mask, given)
+            log_pitch, voicing = self.predicted_pitch(prior, durations, mask, given)
             voiced, pitch = spoken_pitch(log_pitch, voicing)
             bells = pitch_bells(log_pitch, voiced)
-        condition = self._flow_told(given, bells)
+        condition = self.flow_told(given, bells)
         scale = expand(prior.log_scale, durations, longest).exp() * scales[0]
         mean = expand(prior.mean, durations, longest)
         flowed = mean + noise(self.config.latent, longest, 0) * scale
@@ -600,21 +471,21 @@ class VITS(nn.Module):
         Raises:
             ValueError: the model is told the pitch, and was given none.
         """
-        before, after = self._speaker(source), self._speaker(target)
+        before, after = self.embed(source), self.embed(target)
         moved = None
         if self.speaker_pitch is not None and pitch is not None:
             moved = self.speaker_pitch.moved(pitch, source, target)
-        own, other = self._bells(pitch), self._bells(moved)
+        own, other = self.bells(pitch), self.bells(moved)
         latent, _ = self.infer(spectrogram, mask, self._told(before, own), noise)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, self._flow_told(before, own))
-        latent = self.flow.inverse(flowed, mask, self._flow_told(after, other))
+        flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(before, own))
+        latent = self.flow.inverse(flowed, mask, self.flow_told(after, other))
         return self.decode(latent, after, moved)
 
-    def _recorded(self, batch: UtteranceBatch, mask: Tensor) -> Tensor | None:
+    def recorded(self, batch: UtteranceBatch, mask: Tensor) -> Tensor | None:
         """The batch's pitch ``[batch, frames]``, zero outside the mask, if the model is told it."""
         return batch.pitch_within(mask) if self.config.pitch else None
 
-    def _bells(self, pitch: Tensor | None) -> Tensor | None:
+    def bells(self, pitch: Tensor | None) -> Tensor | None:
         """Recorded ``pitch`` ``[batch, frames]`` in Hz as networks see it, if the model is told."""
         if self.pitch_input is None:
             return None
@@ -629,7 +500,7 @@ class VITS(nn.Module):
         condition: Tensor = self.pitch_input(bells)
         return condition if speaker is None else condition + speaker
 
-    def _flow_told(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
+    def flow_told(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
         """What the flow is told: the same, or the speaker's difference from all and the pitch."""
         if self.symbols is None:
             return self._told(speaker, bells)
@@ -641,7 +512,7 @@ class VITS(nn.Module):
             return apart
         return torch.cat([pitch, apart.expand(-1, -1, pitch.shape[2])], dim=1)
 
-    def _text(self, batch: UtteranceBatch) -> tuple[Prior, Tensor]:
+    def read(self, batch: UtteranceBatch) -> tuple[Prior, Tensor]:
         """The batch's prior, and the lengths of what is read of its text."""
         text, lengths = read_text(batch.text, batch.text_lengths, self.config.blanks)
         numbers = zip(batch.names, lengths.tolist(), batch.mel_lengths.tolist(), strict=True)
@@ -656,7 +527,7 @@ class VITS(nn.Module):
     def _prior(
         self, text: Tensor, text_lengths: Tensor, speaker: Tensor | None, language: Tensor | None
     ) -> Prior:
-        given, embedded = self._speaker(speaker), None
+        given, embedded = self.embed(speaker), None
         if self.languages is not None:
             if language is None:
                 own = self.speaker_language
@@ -666,7 +537,7 @@ class VITS(nn.Module):
         prior: Prior = self.encoder(text, mask, given, embedded)
         return prior
 
-    def _speaker(self, speaker: Tensor | None) -> Tensor | None:
+    def embed(self, speaker: Tensor | None) -> Tensor | None:
         embedded = embed_speaker(self.speakers, speaker)
         if embedded is None:
             return None
@@ -682,7 +553,7 @@ class VITS(nn.Module):
         assert one.audio is not None
         generator = torch.Generator().manual_seed(0)
         found = self.explain(one, generator=generator)
-        copy = self.decode(found.latent, self._speaker(one.speaker), found.pitch)
+        copy = self.decode(found.latent, self.embed(one.speaker), found.pitch)
         sample, _, _ = self.synthesize(
             one.text, one.text_lengths, one.speaker, one.language, generator=generator
         )
@@ -703,11 +574,3 @@ class VITS(nn.Module):
     def export_conversion(self) -> nn.Module:
         """The graph that converts between speakers; see :class:`ConversionGraph`."""
         return ConversionGraph(self)
-
-
-def _mel_nats(mean: Tensor, batch: UtteranceBatch, durations: Tensor) -> Tensor:
-    """Negative log-density of log-mels under each token's unit Gaussian, nats a frame and mel."""
-    mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
-    error = torch.where(mask, batch.mel - expand(mean, durations, batch.mel.shape[2]), 0.0)
-    count = mask.sum() * batch.mel.shape[1]
-    return 0.5 * (error.square().sum() / count + math.log(2 * math.pi))

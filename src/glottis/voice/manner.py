@@ -1,0 +1,145 @@
+"""How to speak: what a caller asks for, against what a voice has."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from glottis.errors import InputError
+from glottis.text.languages import find_language
+from glottis.text.markup import RATES
+from glottis.voice.description import Description
+from glottis.voice.plan import Say
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """What goes into the graph beside the phonemes."""
+
+    speaker: int
+    language: str
+    noise_scale: float
+    length_scale: float
+    noise_w: float
+    seed: int
+    pitch: float
+    timbre: float
+
+    def at(self, part: Say) -> Manner:
+        """The same, as fast as the part and in its language."""
+        return replace(self, length_scale=self.length_scale / part.rate, language=part.language)
+
+
+def choose_manner(
+    own: Description,
+    seeded: bool,
+    *,
+    speaker: str | int | None,
+    language: str | None,
+    rate: float,
+    seed: int | None,
+    noise_scale: float | None,
+    noise_w: float | None,
+    pitch: float,
+    timbre: float,
+) -> Manner:
+    """What is asked for, or else the voice's own; ``seeded`` is whether a seed decides its noise.
+
+    Raises:
+        InputError: a value out of range, or a speaker or language that the voice does not have.
+    """
+    slowest, fastest = RATES
+    if not isinstance(rate, (int, float)) or not slowest <= rate <= fastest:
+        raise InputError(f"rate must be from {slowest} (slow) to {fastest:g} (fast), not {rate}")
+    if seed is None:
+        seed = int.from_bytes(os.urandom(8), "little") >> 1
+    elif not isinstance(seed, (int, np.integer)):
+        raise InputError(f"seed must be a whole number, not {seed!r}")
+    elif not seeded:
+        _log.warning("%s draws its noise by itself; the seed has no effect", own.name)
+    if own.parameters is not None:
+        own.parameters.check(pitch, timbre)
+    elif (pitch, timbre) != (1.0, 1.0):
+        raise InputError(
+            f"the voice {own.name} gives audio, whose pitch and timbre cannot be set; "
+            "leave them out, or choose a voice that speaks from vocoder parameters"
+        )
+    if noise_scale is not None:
+        noise_scale = checked_factor("noise_scale", noise_scale)
+    if noise_w is not None:
+        noise_w = checked_factor("noise_w", noise_w)
+    number = speaker_number(own, speaker)
+    return Manner(
+        speaker=number,
+        language=_language(own, language, number),
+        noise_scale=own.noise_scale
+        if noise_scale is None
+        else checked_factor("noise_scale", noise_scale),
+        length_scale=own.length_scale / rate,
+        noise_w=own.noise_w if noise_w is None else noise_w,
+        seed=int(seed),
+        pitch=float(pitch),
+        timbre=float(timbre),
+    )
+
+
+def speaker_number(own: Description, speaker: str | int | None) -> int:
+    """The id of a speaker given by name or id, the first when None.
+
+    Raises:
+        InputError: there is no such speaker; those that there are are listed.
+    """
+    known = own.speakers
+    if speaker is None:
+        return next(iter(known.values()), 0)
+    if isinstance(speaker, int) and 0 <= speaker < own.num_speakers:
+        return speaker
+    if speaker in known:
+        return known[str(speaker)]
+    if not known:
+        raise InputError(
+            f"the voice {own.name} has a single speaker without a name; leave the speaker "
+            f"{speaker!r} out"
+        )
+    names = list(known)
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    raise InputError(
+        f"the voice {own.name} has no speaker {speaker!r}. Speakers: {', '.join(names[:10])}{more}"
+    )
+
+
+def own_language(own: Description, number: int) -> str:
+    """espeak-ng's code of what the speaker with that id speaks unless asked otherwise."""
+    return own.speaker_languages.get(number, own.espeak_voice)
+
+
+def _language(own: Description, language: str | None, number: int) -> str:
+    if language is None:
+        return own_language(own, number)
+    found = find_language(str(language), tuple(own.languages))
+    if found is None:
+        raise InputError(
+            f"the voice {own.name} does not speak {language!r}. "
+            f"Languages: {', '.join(own.languages)}"
+        )
+    return found
+
+
+def checked_factor(name: str, value: float) -> float:
+    """A factor on noise, checked."""
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value <= 10:
+        raise InputError(f"{name} must be from 0 to 10, not {value}")
+    return float(value)
+
+
+def checked_seconds(name: str, value: float) -> float:
+    """A time, checked."""
+    if not isinstance(value, (int, float)) or not 0 <= value <= 60:
+        raise InputError(f"{name} must be from 0 to 60 seconds, not {value}")
+    return float(value)
