@@ -90,13 +90,13 @@ def export_steps(
         "carry": (1, 1, config.decoder_state),
     }
     step = {
-        "frame": rng.standard_normal((1, config.mel.mels)).astype("f4"),
+        "frame": rng.standard_normal((1, config.said)).astype("f4"),
         "uniforms": rng.random((2, 1, config.prenet_channels), np.float32),
         "memory": memory,
         "keys": keys,
         **{key: rng.random(shape, np.float32) for key, shape in states.items()},
     }
-    refine = {"mel": rng.standard_normal((1, config.mel.mels, 40)).astype("f4")}
+    refine = {"mel": rng.standard_normal((1, config.said, 40)).astype("f4")}
     text = {1: "text"}
     read_axes = {"input": text, "memory": {1: "kept"}, "keys": {1: "kept"}, "weights": {1: "kept"}}
     texts = {key: {1: "kept"} for key in ("memory", "keys", "weights", "total")}
@@ -135,6 +135,7 @@ def export_steps(
             "bound": [50.0, config.frames_per_symbol],
             "stop_threshold": config.stop_threshold,
             "prenet": config.prenet_channels,
+            "pitch": config.pitch,
             "reach": config.postnet_layers * (config.postnet_kernel // 2),
             "digest": hashlib.sha256(data).hexdigest(),
             "wavenet": numbers(sampler_weights),

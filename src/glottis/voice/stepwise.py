@@ -50,7 +50,8 @@ class StepSettings:
 
     ``bound`` symbols and frames: an utterance of ``n`` symbols gets at most ``bound[0] + bound[1]
     n`` frames. ``prenet`` channels draw their dropout, ``reach`` frames to either side change what
-    the post-net says of one. ``digest`` is the SHA-256 of the file of steps. ``wavenet`` holds the
+    the post-net says of one; with ``pitch`` the decoder says two numbers more of each frame, which
+    the post-net hears. ``digest`` is the SHA-256 of the file of steps. ``wavenet`` holds the
     numbers of :class:`glottis.kernels.wavenet.Weights`.
     """
 
@@ -61,6 +62,7 @@ class StepSettings:
     reach: int
     digest: str
     wavenet: Mapping[str, Any]
+    pitch: bool = False
 
     @classmethod
     def read(cls, values: Any, path: Path) -> StepSettings:
@@ -80,6 +82,7 @@ class StepSettings:
                 reach=int(values["reach"]),
                 digest=str(values["digest"]),
                 wavenet=dict(values["wavenet"]),
+                pitch=bool(values.get("pitch", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -167,11 +170,11 @@ class StepVoice:
             for node in self._step.get_inputs()
         }
         channels = weights.context.shape[1]
-        if self._shapes["frame"][1] != channels:
+        mels = self._shapes["frame"][1] - 2 * settings.pitch
+        if mels != channels:
             raise InputError(
-                f"the vocoder does not fit the acoustic model: the frames have "
-                f"{self._shapes['frame'][1]} log-mels, and the WaveNet in {self.path.name} takes "
-                f"{channels}"
+                f"the vocoder does not fit the acoustic model: the frames have {mels} log-mels, "
+                f"and the WaveNet in {self.path.name} takes {channels}"
             )
         self.hop = weights.hop
         self._speakers = arrays.get(SPEAKERS)
@@ -189,12 +192,12 @@ class StepVoice:
         return wavenet.Sampler(self._weights, precision="bfloat16", threads=self._threads)
 
     def step(self, feeds: dict[str, Any]) -> list[Array]:
-        """Run the decoder once: frames ``[1, mels, reduction]``, the stop's logit, the states."""
+        """Run the decoder once: frames ``[1, said, reduction]``, the stop's logit, the states."""
         found: list[Array] = self._step.run(None, feeds)
         return found
 
     def refine(self, frames: Array) -> Array:
-        """The post-net over ``[mels, frames]``."""
+        """The post-net over ``[said, frames]``: log-mels ``[mels, frames]``."""
         return np.asarray(self._refine.run(None, {"mel": frames[None]})[0])[0]
 
     def state(self, name: str) -> Array:
@@ -273,7 +276,7 @@ class SpokenSteps:
             done = known
 
     def _decoded(self) -> Iterator[tuple[Array, bool]]:
-        """Frames ``[mels, reduction]`` as the decoder makes them, and whether more follow."""
+        """Frames ``[said, reduction]`` as the decoder makes them, and whether more follow."""
         voice, settings = self._voice, self._voice.settings
         symbols = self._memory.shape[1]
         low, each = settings.bound

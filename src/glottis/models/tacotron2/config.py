@@ -23,6 +23,10 @@ class Config:
     ``mel_offset`` and ``mel_scale`` say where log-mels lie and how widely: the network hears and
     says them about 0 and in units of the scale. The defaults, 0 and 1, are what others have trained
     with; a pre-net without biases learns little from numbers that are all near -5.
+    ``pitch`` makes the decoder say fundamental frequency and voicing with each frame, and adds to
+    log-mels what harmonics of that pitch are, in learning of the recorded one. Harmonics span many
+    channels and move with the pitch, which costs a decoder long to learn by itself; until then what
+    it says is hardly voiced. ``pitch_weight`` multiplies the loss of the pitch, nats a frame.
     ``stop_weight`` counts the one step of an utterance that is its last so many times.
 
     Length is bounded: an utterance of ``n`` symbols gets at most ``50 + frames_per_symbol * n``
@@ -52,6 +56,8 @@ class Config:
     reduction: int = 1
     mel_offset: float = 0.0
     mel_scale: float = 1.0
+    pitch: bool = False
+    pitch_weight: float = 0.1
     stop_weight: float = 5.0
     stop_threshold: float = 0.5
     guided_weight: float = 0.0
@@ -60,6 +66,11 @@ class Config:
     alignment_steps: int = 0
     frames_per_symbol: float = 20.0
     mel: MelConfig = field(default_factory=MelConfig)
+
+    @property
+    def said(self) -> int:
+        """Numbers that the decoder says of a frame: log-mels, then what it says of the pitch."""
+        return self.mel.mels + 2 * self.pitch
 
     def __post_init__(self) -> None:
         if self.reduction < 1:

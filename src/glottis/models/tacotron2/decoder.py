@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glottis.blocks.pitch import PitchInput, pitch_bells, spoken_pitch
 from glottis.blocks.recurrent import attending_lstm, lstm, narrow
 from glottis.models.tacotron2.config import Config
 
@@ -43,6 +44,19 @@ class Prenet(nn.Module):
                     drawn = uniforms[i]
                 x = x * (drawn >= self.dropout) / (1 - self.dropout)
         return x
+
+
+def said_pitch(said: Tensor) -> tuple[Tensor, Tensor]:
+    """The last channels of frames ``[batch, 2, frames]`` -> median of log Hz and logit of voicing,
+    both ``[batch, frames]``."""
+    # About a speaking voice, so that half precision keeps its digits for the tune.
+    return said[:, 0] + math.log(180.0), said[:, 1]
+
+
+def said_bells(said: Tensor) -> Tensor:
+    """The same as :func:`~glottis.blocks.pitch.pitch_bells`."""
+    log_pitch, voicing = said_pitch(said)
+    return pitch_bells(log_pitch, spoken_pitch(log_pitch, voicing)[0])
 
 
 class Attention(nn.Module):
@@ -100,7 +114,8 @@ class Decoder(nn.Module):
         self.cell = nn.LSTMCell(config.prenet_channels + memory, config.attention_state)
         self.attention = Attention(config, memory)
         self.lstm = nn.LSTM(config.attention_state + memory, config.decoder_state)
-        self.frames = nn.Linear(config.decoder_state + memory, config.mel.mels * config.reduction)
+        self.frames = nn.Linear(config.decoder_state + memory, config.said * config.reduction)
+        self.harmonics = PitchInput(config.mel.mels) if config.pitch else None
         self.stop = nn.Linear(config.decoder_state + memory, 1)
         self.dropout = nn.Dropout(config.state_dropout)
 
@@ -142,17 +157,25 @@ class Decoder(nn.Module):
         generator: torch.Generator | None = None,
         uniforms: Tensor | None = None,
     ) -> Tensor:
-        """Previous frames ``[..., mels]`` -> their share of the cell's gates."""
+        """Previous frames ``[..., mels or said]`` -> their share of the cell's gates."""
         size = self.config.prenet_channels
         bias = self.cell.bias_ih + self.cell.bias_hh
-        frames = (frames - self.config.mel_offset) / self.config.mel_scale
+        frames = (
+            frames[..., : self.config.mel.mels] - self.config.mel_offset
+        ) / self.config.mel_scale
         heard = self.prenet(frames, generator, uniforms)
         return F.linear(heard, self.cell.weight_ih[:, :size], bias)
 
     def forward(
-        self, memory: Tensor, mask: Tensor, mel: Tensor, generator: torch.Generator | None = None
+        self,
+        memory: Tensor,
+        mask: Tensor,
+        mel: Tensor,
+        bells: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Teacher forcing: frames ``[batch, mels, frames]`` (a multiple of the reduction), stop
+        """Teacher forcing, by ``mel`` ``[batch, mels, frames]`` (a multiple of the reduction) and,
+        for a model that says it, ``bells`` of the pitch: frames ``[batch, said, frames]``, stop
         logits ``[batch, steps]`` and attention ``[batch, text, steps]``."""
         reduction = self.config.reduction
         last = mel[..., reduction - 1 :: reduction].permute(2, 0, 1)
@@ -180,7 +203,7 @@ class Decoder(nn.Module):
             state = lstm(F.linear(heard, into, biases[0] + biases[1]), recurrent)
         else:
             state = self.lstm(heard)[0]
-        return *self._say(heard, state), looked.permute(1, 2, 0)
+        return *self._say(heard, state, bells), looked.permute(1, 2, 0)
 
     def finish(
         self, heard: Tensor, before: tuple[Tensor, Tensor] | None
@@ -189,11 +212,17 @@ class Decoder(nn.Module):
         state, after = self.lstm(heard, before)
         return *self._say(heard, state), after
 
-    def _say(self, heard: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _say(
+        self, heard: Tensor, state: Tensor, bells: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        config = self.config
         steps, batch, _ = heard.shape
         memory = heard[..., self.config.attention_state :]
         both = torch.cat([self.dropout(state), memory], dim=2)
-        frames = self.frames(both).view(steps, batch, self.config.reduction, -1)
+        frames = self.frames(both).view(steps, batch, config.reduction, -1)
         frames = frames.permute(1, 3, 0, 2).flatten(2).float()
-        frames = frames * self.config.mel_scale + self.config.mel_offset
+        mel, pitch = frames.split([config.mel.mels, config.said - config.mel.mels], dim=1)
+        if self.harmonics is not None:
+            mel = mel + self.harmonics(said_bells(pitch) if bells is None else bells)
+        frames = torch.cat([mel.float() * config.mel_scale + config.mel_offset, pitch], dim=1)
         return frames, self.stop(both).squeeze(2).transpose(0, 1).float()

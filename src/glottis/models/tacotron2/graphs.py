@@ -41,8 +41,8 @@ class TextGraph(nn.Module):
 
 
 class StepGraph(nn.Module):
-    """One step: the last frame ``[1, mels]``, ``uniforms`` ``[2, 1, prenet]`` for the pre-net's
-    dropout, memory, keys and the states, -> frames ``[1, mels, reduction]``, the stop's logit
+    """One step: the last frame ``[1, said]``, ``uniforms`` ``[2, 1, prenet]`` for the pre-net's
+    dropout, memory, keys and the states, -> frames ``[1, said, reduction]``, the stop's logit
     ``[1]`` and the states. See :class:`State`; the last two are the second layer's."""
 
     def __init__(self, model: Tacotron2) -> None:
@@ -61,7 +61,7 @@ class StepGraph(nn.Module):
 
 
 class RefineGraph(nn.Module):
-    """The post-net over ``[1, mels, frames]``."""
+    """The post-net over frames ``[1, said, frames]``: log-mels ``[1, mels, frames]``."""
 
     def __init__(self, model: Tacotron2) -> None:
         super().__init__()

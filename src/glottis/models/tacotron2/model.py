@@ -14,13 +14,14 @@ from torch.nn import functional as F
 from glottis.alignment import align, coverage, diagonality, expand
 from glottis.blocks.blanks import read_text
 from glottis.blocks.lengths import mask_from_lengths
+from glottis.blocks.pitch import PitchInput, pitch_bells, pitch_log_density, recorded_pitch
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import UtteranceBatch
 from glottis.kernels import mas
 from glottis.likelihood.lattice import GaussianLattice
 from glottis.models.tacotron2.attention import aligned, guided
 from glottis.models.tacotron2.config import Config
-from glottis.models.tacotron2.decoder import Decoder
+from glottis.models.tacotron2.decoder import Decoder, said_bells, said_pitch
 from glottis.models.tacotron2.encoder import Convolution, Encoder
 from glottis.models.tacotron2.graphs import RefineGraph, StepGraph, TextGraph
 from glottis.voice.attention import Failure, find_failures
@@ -38,14 +39,16 @@ class Spoken(NamedTuple):
 
 class Predicted(NamedTuple):
     """``before`` and ``after`` the post-net ``[batch, mels, frames]``, ``stop`` logits
-    ``[batch, steps]``, ``attention`` ``[batch, text, steps]``, and the ``memory``
-    ``[batch, text, channels]`` that was looked at."""
+    ``[batch, steps]``, ``attention`` ``[batch, text, steps]``, the ``memory``
+    ``[batch, text, channels]`` that was looked at, and what the decoder says of the ``pitch``,
+    ``[batch, 2, frames]`` or nothing."""
 
     before: Tensor
     after: Tensor
     stop: Tensor
     attention: Tensor
     memory: Tensor
+    pitch: Tensor
 
 
 class Tacotron2(nn.Module):
@@ -70,6 +73,7 @@ class Tacotron2(nn.Module):
             Convolution(a, b, config.postnet_kernel)
             for a, b in zip(sizes, [*sizes[1:], config.mel.mels], strict=True)
         )
+        self.pitch_input = PitchInput(config.mel.mels) if config.pitch else None
         # What the post-net adds at first is noise, which should not be as large as speech varies.
         nn.init.constant_(self.postnet[-1].norm.weight, 0.1)  # type: ignore[arg-type,union-attr]
 
@@ -94,14 +98,18 @@ class Tacotron2(nn.Module):
         inside = mask_from_lengths(batch.mel_lengths, longest)
         mel = F.pad(batch.mel[..., :longest], (0, max(0, longest - batch.mel.shape[2])))
         mel = torch.where(inside, mel, math.log(self.config.mel.floor))
-        before, stop, attention = self.decoder(memory, mask, mel, generator)
+        bells = None
+        if self.config.pitch:
+            known = self._recorded(batch)[:, :longest]
+            bells = pitch_bells(*recorded_pitch(F.pad(known, (0, longest - known.shape[1]))))
+        said, stop, attention = self.decoder(memory, mask, mel, bells, generator)
         # Steps after an item's end would be heard by the post-net's neighbours of real ones.
         real = mask_from_lengths(steps * reduction, longest)
-        before = before * real
-        frames = batch.mel.shape[2]
-        after = self.refine(before, real)
-        found = Predicted(before[..., :frames], after[..., :frames], stop, attention, memory)
-        return found, lengths, steps
+        said = said * real
+        frames, mels = batch.mel.shape[2], self.config.mel.mels
+        after = self.refine(said, real, bells)[..., :frames]
+        before, pitch = said[:, :mels, :frames], said[:, mels:, :frames]
+        return Predicted(before, after, stop, attention, memory, pitch), lengths, steps
 
     def steps(
         self, batch: UtteranceBatch, step: int
@@ -141,6 +149,11 @@ class Tacotron2(nn.Module):
         focus = (found.attention.amax(1) * within).sum() / within.sum()
         logs = {"before": errors[0], "after": errors[1], "stop": stop, "focus": focus.detach()}
         loss = errors[0] + errors[1] + stop
+        if config.pitch:
+            known = recorded_pitch(self._recorded(batch))
+            density = pitch_log_density(*said_pitch(found.pitch), *known, inside.squeeze(1))
+            logs["pitch_nats"] = -density.sum() / inside.sum()
+            loss = loss + config.pitch_weight * logs["pitch_nats"]
         if config.guided_weight:
             logs["guided"] = guided(found.attention, text_lengths, steps, config.guided_spread)
             loss = loss + config.guided_weight * logs["guided"]
@@ -198,7 +211,7 @@ class Tacotron2(nn.Module):
         mask = mask_from_lengths(lengths, memory.shape[1]).squeeze(1)
         bounds = ((50 + config.frames_per_symbol * lengths) / reduction).long()
         keys, state = self.decoder.attention.memory(memory), self.decoder.begin(memory)
-        frame = memory.new_zeros(len(text), config.mel.mels)
+        frame = memory.new_zeros(len(text), config.said)
         carried, made, looked = None, [], []
         steps = torch.zeros_like(lengths)
         stopped = torch.zeros_like(lengths, dtype=torch.bool)
@@ -234,8 +247,18 @@ class Tacotron2(nn.Module):
             memory = torch.cat([memory, given.to(memory.dtype)], dim=2)
         return memory, lengths
 
-    def refine(self, mel: Tensor, inside: Tensor) -> Tensor:
+    def _recorded(self, batch: UtteranceBatch) -> Tensor:
+        """Pitch in Hz ``[batch, frames]``, 0 where unvoiced and beyond the end."""
+        return batch.pitch_within(mask_from_lengths(batch.mel_lengths, batch.mel.shape[2]))
+
+    def refine(self, said: Tensor, inside: Tensor, bells: Tensor | None = None) -> Tensor:
+        """The post-net: frames as the decoder says them ``[batch, said, frames]`` -> log-mels
+        ``[batch, mels, frames]``. ``bells`` are of the recorded pitch, where there is one."""
+        mels = self.config.mel.mels
+        mel = said[:, :mels]
         x = (mel - self.config.mel_offset) / self.config.mel_scale
+        if self.pitch_input is not None:
+            x = x + self.pitch_input(said_bells(said[:, mels:]) if bells is None else bells)
         for i, convolution in enumerate(self.postnet):
             x = convolution(x * inside)
             x = torch.tanh(x) if i + 1 < len(self.postnet) else x
