@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from glottis.audio.mel import MelConfig
+from glottis.blocks.lengths import mask_from_lengths
+from glottis.blocks.pitch import PitchInput, pitch_bells
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
 from glottis.models.tacotron2 import Config, Tacotron2
 from glottis.models.tacotron2.attention import aligned, guided
+from glottis.models.tacotron2.decoder import said_pitch
 from glottis.voice.attention import Failure, find_failures
 
 MEL = MelConfig(mels=6)
@@ -39,6 +43,8 @@ def _model(**changes: object) -> Tacotron2:
         if isinstance(module, torch.nn.BatchNorm1d):
             module.running_mean.normal_(0, 0.3)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+        if isinstance(module, PitchInput):  # it starts at zero, and would prove nothing
+            torch.nn.init.normal_(module.weight, std=0.5)
     return model.eval()
 
 
@@ -51,7 +57,12 @@ def _batch(frames: list[int], symbols: list[int], fill: float = 0.0) -> Utteranc
         mel[i, :, :length] = torch.randn(MEL.mels, length, generator=generator) - 5
     names = [f"u{i}" for i in range(len(frames))]
     speaker = torch.arange(len(frames)) % 2
-    return UtteranceBatch(names, text, torch.tensor(symbols), mel, torch.tensor(frames), speaker)
+    pitch = torch.full((len(frames), max(frames)), fill)
+    for i, length in enumerate(frames):
+        pitch[i, :length] = (torch.randn(length, generator=generator) * 50 + 120).clamp_min(0)
+        pitch[i, : length // 3] = 0
+    sizes = torch.tensor(symbols), mel, torch.tensor(frames)
+    return UtteranceBatch(names, text, *sizes, speaker, pitch=pitch)
 
 
 @pytest.mark.parametrize("reduction", [1, 3])
@@ -62,6 +73,7 @@ def test_an_utterance_does_not_depend_on_its_batch(
 ) -> None:
     changes = {"reduction": reduction, "attention": attention, "speakers": speakers}
     changes |= {"mel_offset": -5.0, "mel_scale": 2.0} if reduction > 1 else {}
+    changes["pitch"] = speakers > 1
     model = _model(prenet_dropout=0.0, **changes)
     batch = _batch([20, 31, 14], [6, 9, 4], fill=math.nan)
     with torch.no_grad():
@@ -75,9 +87,10 @@ def test_an_utterance_does_not_depend_on_its_batch(
                 batch.mel[i : i + 1, :, :size],
                 batch.mel_lengths[i : i + 1],
                 batch.speaker[i : i + 1],
+                pitch=batch.pitch[i : i + 1, :size],
             )
             one, _, _ = model.predict(alone)
-            for ours, theirs in zip(found[:2], one[:2], strict=True):
+            for ours, theirs in zip((*found[:2], found.pitch), (*one[:2], one.pitch), strict=True):
                 torch.testing.assert_close(ours[i, :, :size], theirs[0], atol=1e-5, rtol=1e-4)
             many = int(steps[i])
             torch.testing.assert_close(found.stop[i, :many], one.stop[0], atol=1e-5, rtol=1e-4)
@@ -181,17 +194,35 @@ def test_durations_follow_the_attention() -> None:
 
 
 def test_every_weight_learns_and_blanks_are_dropped() -> None:
-    model = _model(speakers=2, guided_weight=1.0, reduction=2).train()
+    model = _model(speakers=2, guided_weight=1.0, reduction=2, pitch=True).train()
     batch = _batch([20, 31], [6, 9])
     ((name, loss, logs),) = model.steps(batch, 0)
     loss.backward()
     assert name == "features"
-    assert {"before", "after", "stop", "guided"} <= set(logs)
+    assert {"before", "after", "stop", "guided", "pitch_nats"} <= set(logs)
     assert all(p.grad is not None for p in model.parameters())
     batch.text[0, :5] = torch.tensor([1, 0, 5, 0, 2])
     assert model.eval().predict(batch)[1].tolist() == [4, 9]
     shown = model.show(batch)
     assert shown["mel_recording"].shape == shown["mel_forced"].shape
+
+
+def test_harmonics_are_those_of_the_recorded_pitch_in_learning_and_of_the_said_one_after() -> None:
+    model = _model(pitch=True, prenet_dropout=0.0)
+    batch = _batch([20, 31], [6, 9])
+    other = replace(batch, pitch=batch.pitch * 1.5)
+    with torch.no_grad():
+        found, moved = model.predict(batch)[0], model.predict(other)[0]
+        assert torch.equal(found.pitch, moved.pitch), "what is said of it is not told it"
+        voiced = (batch.pitch > 0)[:, None].expand_as(found.before)
+        assert (found.before != moved.before)[voiced].any()
+        assert torch.equal(found.before[~voiced], moved.before[~voiced])
+        # What it says, heard as if it had been recorded.
+        said = torch.cat([found.before, found.pitch], dim=1)
+        log_pitch, voicing = said_pitch(found.pitch)
+        bells = pitch_bells(log_pitch, torch.sigmoid(4 * voicing))
+        inside = mask_from_lengths(batch.mel_lengths, 31)
+        torch.testing.assert_close(model.refine(said, inside), model.refine(said, inside, bells))
 
 
 def test_prenet_dropout_stays_on_and_is_repeatable() -> None:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from glottis.audio.mel import MelConfig
+from glottis.blocks.pitch import PitchInput
 from glottis.errors import InputError
 from glottis.export import export_voice, load_run
 from glottis.models import model_class
@@ -76,6 +77,9 @@ def _run(folder: Path, name: str, network: dict[str, Any], speakers: int = 1, **
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.5)
+        for module in model.modules():
+            if isinstance(module, PitchInput):  # nothing at first
+                torch.nn.init.normal_(module.weight, std=0.5)
         if name == "tacotron2":
             model.decoder.stop.bias.fill_(-9.0)  # so that the bound ends the utterance
     save_file(model.state_dict(), folder / "model.safetensors")
@@ -104,16 +108,18 @@ def test_the_stream_is_what_torch_speaks_whole(
     """Post-net and WaveNet in pieces as they come, against the models over the whole utterance.
 
     Also with linear prediction and one period ago heard, whose log-mel settings are in the voice's
-    JSON."""
+    JSON, and a decoder that says the pitch."""
     if order:
         linear = {**WAVENET, "linear_prediction": order, "period_taps": 3}
-        runs = runs[0], _run(tmp_path / "vocoder", "wavenet", linear)
+        pitched = {"pitch": True, "prenet_dropout": 0.0}
+        features = _run(tmp_path / "features", "tacotron2", {**TACOTRON, **pitched})
+        runs = features, _run(tmp_path / "vocoder", "wavenet", linear)
         voice = export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], weights="float32")
         told = json.loads((tmp_path / "v.onnx.json").read_text())["glottis"]["steps"]["wavenet"]
         assert told["prediction"] == {"mel": asdict(MEL), "order": order, "bits": 16}
         assert told["period"] == {"mel": asdict(MEL)}
     loaded = Voice.load(voice)
-    features, vocoder = (load_run(each)[0] for each in runs)
+    model, vocoder = (load_run(each)[0] for each in runs)
     seen: list[dict[str, Any]] = []
     infer = loaded._infer
 
@@ -125,7 +131,7 @@ def test_the_stream_is_what_torch_speaks_whole(
     chunks = list(loaded.stream(SENTENCE, seed=5))
     made = Speech.join(chunks).samples
     ids = torch.from_numpy(seen[0]["input"])
-    spoken = features.synthesize(ids, torch.tensor([ids.shape[1]]))
+    spoken = model.synthesize(ids, torch.tensor([ids.shape[1]]))
     steps = loaded._steps
     assert steps is not None
     begun = steps.begin(infer(seen[0]), 5, 1.0, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -268,15 +267,7 @@ class Tacotron2(nn.Module):
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
         """The first utterance: its mel, the mel under teacher forcing, a free one, attention."""
-        one = replace(
-            batch,
-            names=batch.names[:1],
-            text=batch.text[:1, : batch.text_lengths[0]],
-            text_lengths=batch.text_lengths[:1],
-            mel=batch.mel[:1, :, : batch.mel_lengths[0]],
-            mel_lengths=batch.mel_lengths[:1],
-            speaker=batch.speaker[:1],
-        )
+        one = batch.first()
         found, _, _ = self.predict(one)
         spoken = self.synthesize(one.text, one.text_lengths, one.speaker)
         return {
