@@ -33,6 +33,7 @@ TACOTRON = {
     "postnet_layers": 2,
     "reduction": 4,
     "frames_per_symbol": 1.0,
+    "pitch": True,
 }
 WAVENET = {
     "layers": 2,

@@ -29,6 +29,8 @@ Split = Literal["train", "test"]
 
 FORMAT = 2
 SETTINGS, MANIFEST = "corpus.json", "cuts.jsonl.gz"
+MEL = ".npy"
+"""How the names of files of log-mels end."""
 PITCH = ".f0.npy"
 """How the name of a recording's pitch ends, beside its log-mels."""
 
@@ -159,7 +161,7 @@ def load_mel(cut: MonoCut, start: int = 0, frames: int | None = None) -> Array:
     Raises:
         InputError: the window leaves the cut, or the file is gone.
     """
-    return np.ascontiguousarray(_load_features(cut, ".npy", start, frames).T)
+    return np.ascontiguousarray(_load_features(cut, MEL, start, frames).T)
 
 
 def load_pitch(cut: MonoCut, start: int = 0, frames: int | None = None) -> Array:
@@ -171,12 +173,16 @@ def load_pitch(cut: MonoCut, start: int = 0, frames: int | None = None) -> Array
     return np.array(_load_features(cut, PITCH, start, frames))
 
 
+def feature_file(folder: str | Path, key: str, ending: str) -> Path:
+    """Where a cut's features lie whose manifest names the ``folder`` and the log-mels' ``key``."""
+    return Path(folder, key.removesuffix(MEL) + ending)
+
+
 def _load_features(cut: MonoCut, ending: str, start: int, frames: int | None) -> Array:
     first, count = _window(cut, start, frames)
     features = cut.features
     assert features is not None
-    key = str(features.storage_key).removesuffix(".npy") + ending
-    path = Path(features.storage_path, key)
+    path = feature_file(features.storage_path, features.storage_key, ending)
     try:
         stored: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:

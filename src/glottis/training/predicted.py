@@ -20,7 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from glottis.corpus.prepared import MANIFEST, SETTINGS, Prepared, read_manifest, read_settings
+from glottis.corpus.prepared import (
+    MANIFEST,
+    MEL,
+    PITCH,
+    SETTINGS,
+    Prepared,
+    feature_file,
+    read_manifest,
+    read_settings,
+)
 from glottis.errors import InputError
 from glottis.files import replacing
 
@@ -157,11 +166,15 @@ def _batch(cuts: list[dict[str, Any]], source: Path, speakers: dict[str, int], s
 
     said = [cut["supervisions"][0] for cut in cuts]
     text, text_lengths = pad([torch.tensor(symbols.ids(s["custom"]["phonemes"])) for s in said])
-    mels = [
-        np.load(source / cut["features"]["storage_path"] / cut["features"]["storage_key"])
-        for cut in cuts
-    ]
+    mels, pitches = (
+        [
+            np.load(feature_file(source / each["storage_path"], each["storage_key"], ending))
+            for each in (cut["features"] for cut in cuts)
+        ]
+        for ending in (MEL, PITCH)
+    )
     mel, mel_lengths = pad([torch.from_numpy(np.ascontiguousarray(each.T)) for each in mels])
     speaker = torch.tensor([speakers[s["speaker"]] for s in said])
     names = [cut["id"] for cut in cuts]
-    return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker)
+    pitch, _ = pad([torch.from_numpy(each) for each in pitches])
+    return UtteranceBatch(names, text, text_lengths, mel, mel_lengths, speaker, pitch)
