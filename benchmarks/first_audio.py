@@ -18,7 +18,10 @@ import numpy as np
 
 from glottis import Speech, Voice
 
-TEXT = "The birch canoe slid on the smooth planks, and the sheet was glued to the dark blue background."
+TEXT = (
+    "The birch canoe slid on the smooth planks, and the sheet was glued to the dark blue "
+    "background."
+)
 
 
 def main() -> None:
