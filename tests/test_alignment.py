@@ -22,6 +22,7 @@ from glottis.alignment import (
     expand,
     path,
     token_indices,
+    token_nats,
 )
 from glottis.kernels import mas, mas_blocks
 from glottis.likelihood.lattice import GaussianLattice
@@ -206,3 +207,19 @@ print(peak() - before)
     whole = 8 * 500 * 4000 * 4 / 2**20
     assert used[0] < whole / 4, "a byte a cell of one item, and one block"
     assert used[1] > whole * 0.9
+
+
+def test_nats_of_tokens_are_those_of_unit_gaussians_whatever_the_padding() -> None:
+    generator = torch.Generator().manual_seed(3)
+    mean = torch.randn(2, 5, 4, generator=generator)
+    durations, lengths = torch.tensor([[2, 1, 3, 1], [1, 3, 0, 0]]), torch.tensor([7, 4])
+    values = torch.full((2, 5, 9), math.nan)
+    total = 0.0
+    for i, length in enumerate(lengths.tolist()):
+        values[i, :, :length] = torch.randn(5, length, generator=generator)
+        held = mean[i].repeat_interleave(durations[i], dim=1)
+        total -= torch.distributions.Normal(held, 1.0).log_prob(values[i, :, :length]).sum()
+    found = token_nats(mean.requires_grad_(), durations, values, lengths)
+    torch.testing.assert_close(found, total / (5 * lengths.sum()))
+    (gradient,) = torch.autograd.grad(found, mean)
+    assert torch.isfinite(gradient).all()

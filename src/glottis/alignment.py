@@ -6,6 +6,8 @@ path of other toolkits is never needed to use one, only to draw it.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -140,6 +142,20 @@ def expand(values: Tensor, durations: Tensor, frames: int | Tensor | None = None
     # One zero column after the last token is what frames beyond the end point at.
     padded = torch.nn.functional.pad(values, (0, 1))
     return padded.gather(2, index[:, None, :].expand(-1, values.shape[1], -1))
+
+
+def token_nats(mean: Tensor, durations: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
+    """Negative log-density under one unit Gaussian a token, nats a frame and channel: a scalar.
+
+    ``mean`` ``[batch, channels, text]``, ``durations`` int64 ``[batch, text]``, ``values``
+    ``[batch, channels, frames]`` and their ``lengths`` int64 ``[batch]``, beyond which nothing
+    counts. What alignments on log-mels learn by.
+    """
+    frames = values.shape[2]
+    inside = (torch.arange(frames, device=values.device) < lengths[:, None]).unsqueeze(1)
+    error = torch.where(inside, values - expand(mean, durations, frames), 0.0)
+    count = inside.sum() * values.shape[1]
+    return 0.5 * (error.square().sum() / count + math.log(2 * math.pi))
 
 
 def path(durations: Tensor, frames: int | Tensor | None = None) -> Tensor:

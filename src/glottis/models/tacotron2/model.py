@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glottis.alignment import align, coverage, diagonality, expand
+from glottis.alignment import align, coverage, diagonality, token_nats
 from glottis.blocks.blanks import read_text
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.pitch import PitchInput, pitch_bells, pitch_log_density, recorded_pitch
@@ -169,15 +169,13 @@ class Tacotron2(nn.Module):
         self, memory: Tensor, lengths: Tensor, batch: UtteranceBatch
     ) -> tuple[Tensor, Tensor]:
         """Durations int64 ``[batch, text]``, the most likely for one unit Gaussian a symbol over
-        log-mels, and its negative log-density in nats a frame and mel, but for a constant."""
+        log-mels, and its negative log-density in nats a frame and mel."""
         assert self.mel_mean is not None
         mean = self.mel_mean(memory).float().transpose(1, 2)
         durations = align(
             GaussianLattice(mean.detach(), text_lengths=lengths), batch.mel, batch.mel_lengths
         )
-        inside = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
-        error = torch.where(inside, batch.mel - expand(mean, durations, batch.mel.shape[2]), 0.0)
-        return durations, 0.5 * error.square().sum() / (inside.sum() * mean.shape[1])
+        return durations, token_nats(mean, durations, batch.mel, batch.mel_lengths)
 
     @torch.no_grad()
     def align(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from glottis.alignment import align, coverage, diagonality, expand
+from glottis.alignment import align, coverage, diagonality, expand, token_nats
 from glottis.blocks.blanks import read_text
 from glottis.blocks.duration import duration_loss
 from glottis.blocks.lengths import mask_from_lengths, window
@@ -101,7 +100,9 @@ def losses(
         logs["duration"] = _duration_loss(model, found, speaker)
         loss = loss + config.duration_weight * logs["duration"]
     if found.prior.mel_mean is not None:
-        logs["mel_nats"] = _mel_nats(found.prior.mel_mean, batch, found.durations)
+        logs["mel_nats"] = token_nats(
+            found.prior.mel_mean, found.durations, batch.mel, batch.mel_lengths
+        )
         loss = loss + config.mel_alignment_weight * logs["mel_nats"]
     if model.pitch_predictor is not None:
         logs["pitch_nats"] = _pitch_nats(model, batch, found, speaker)
@@ -115,7 +116,7 @@ def alignment_loss(model: VITS, batch: UtteranceBatch) -> tuple[Tensor, dict[str
     assert prior.mel_mean is not None
     lattice = GaussianLattice(prior.mel_mean.detach(), text_lengths=text_lengths)
     durations = align(lattice, batch.mel, batch.mel_lengths)
-    loss = _mel_nats(prior.mel_mean, batch, durations)
+    loss = token_nats(prior.mel_mean, durations, batch.mel, batch.mel_lengths)
     logs = {"mel_nats": loss, "coverage": coverage(durations, text_lengths).mean()}
     return model.config.mel_alignment_weight * loss, logs
 
@@ -153,11 +154,3 @@ def _duration_loss(model: VITS, found: Explained, speaker: Tensor | None) -> Ten
         found.text_lengths,
         model.config.duration_loss,
     )
-
-
-def _mel_nats(mean: Tensor, batch: UtteranceBatch, durations: Tensor) -> Tensor:
-    """Negative log-density of log-mels under each token's unit Gaussian, nats a frame and mel."""
-    mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
-    error = torch.where(mask, batch.mel - expand(mean, durations, batch.mel.shape[2]), 0.0)
-    count = mask.sum() * batch.mel.shape[1]
-    return 0.5 * (error.square().sum() / count + math.log(2 * math.pi))
