@@ -39,7 +39,8 @@ class Config:
 
     ``mel_latents`` makes log-mels the posterior's mean, to which it adds what it learns: at first
     nothing, with a standard deviation of ``latent_noise`` nepers. A decoder that turns log-mels
-    into audio is then right from the start; ``latent`` is the number of mels.
+    into audio is then right from the start; ``latent`` is the number of mels. Without
+    ``posterior_layers`` it adds nothing ever: latents are log-mels with that much noise.
 
     ``regression_layers`` of ConvNeXt, in ``regression_channels`` and ``regression_hidden``, see the
     text held along the frames, and the pitch, and give the prior a mean that changes within a token
@@ -192,6 +193,8 @@ class Config:
                 f"posterior_input: log_mels, not latent: {self.latent} and posterior_input: "
                 f"{self.posterior_input}"
             )
+        if not self.posterior_layers and not self.mel_latents:
+            raise InputError("a model without posterior_layers needs mel_latents: true")
         if self.latent_noise <= 0:
             raise InputError(f"latent_noise must be above 0 nepers, not {self.latent_noise}")
         members = len(self.periods) + len(self.resolutions) + bool(self.waveform_channels)

@@ -191,7 +191,10 @@ class VITS(nn.Module):
             mel = self.log_mel.of_magnitudes(spectrogram)
             # About zero and of unit size, as speech has them.
             spectrogram = 0.5 * mel + 2.5
-        mean, log_scale = self.posterior(spectrogram, mask, condition).float().chunk(2, dim=1)
+        if self.posterior is None:
+            mean = log_scale = torch.zeros_like(noise)
+        else:
+            mean, log_scale = self.posterior(spectrogram, mask, condition).float().chunk(2, dim=1)
         if config.mel_latents and mel is not None:
             mean, log_scale = mean + mel, log_scale + math.log(config.latent_noise)
         return torch.where(mask, mean + noise * log_scale.exp(), 0.0), log_scale

@@ -49,8 +49,10 @@ def text_prior(config: Config, channels: int, given: int) -> TextPrior:
     )
 
 
-def posterior(config: Config, told: int) -> GatedNetwork:
-    """Magnitudes or log-mels to mean and log scale of latents."""
+def posterior(config: Config, told: int) -> GatedNetwork | None:
+    """Magnitudes or log-mels to mean and log scale of latents; none where these are fixed."""
+    if not config.posterior_layers:
+        return None
     magnitudes = config.posterior_input == "magnitudes"
     return GatedNetwork(
         config.mel.fft_size // 2 + 1 if magnitudes else config.mel.mels,
