@@ -88,3 +88,24 @@ def forget_shapes(model: Any) -> None:
     rest = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend(nodes + rest)
+
+
+def shorten(model: Any) -> None:
+    """Give what passes between nodes short names, and nodes none, in place.
+
+    Names made from modules are a fortieth of a voice. Inputs, outputs and weights keep theirs. A
+    graph with branches, which may name what lies around them, is left alone.
+    """
+    graph = model.graph
+    if any(a.HasField("g") or a.graphs for node in graph.node for a in node.attribute):
+        return
+    kept = {value.name for part in (graph.input, graph.output, graph.initializer) for value in part}
+    names: dict[str, str] = {"": ""}
+    for node in graph.node:
+        for output in node.output:
+            if output and output not in kept:
+                names[output] = f"~{len(names)}"
+    for node in graph.node:
+        node.name = ""
+        for part in (node.input, node.output):
+            part[:] = [names.get(name, name) for name in part]

@@ -12,7 +12,7 @@ import numpy as np
 
 import glottis
 from glottis.errors import InputError
-from glottis.graph import forget_shapes, simplified
+from glottis.graph import forget_shapes, shorten, simplified
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -78,6 +78,7 @@ def write_graph(
         if key in example:
             tensor = onnx.numpy_helper.from_array(np.array([default], np.int64), key)
             model.graph.initializer.append(tensor)
+    shorten(model)
     forget_shapes(model)
     del model.metadata_props[:]
     for key, value in metadata.items():
