@@ -41,9 +41,9 @@ def test_what_the_graph_computes_does_not_change(model, seed):
 
 def test_weights_inputs_and_properties_stay(model):
     lean = simplified(model)
-    size = lean.ByteSize()
     shorten(lean)
-    assert lean.ByteSize() <= size
+    assert not any(node.name for node in lean.graph.node)
+    assert max(len(name) for node in lean.graph.node for name in node.output) <= len("durations")
     forget_shapes(lean)
 
     def weights(graph):
