@@ -247,7 +247,8 @@ def test_stored_inverse_is_the_inverse(triangular):
     layer, (x, mask) = InvertibleConv1x1(CHANNELS, triangular=triangular), batch(torch.float32)
     wanted = layer.inverse(x, mask)
     layer.store_inverse()
-    assert torch.equal(layer.inverse(x, mask), wanted)
+    # The same matrix; some processors round a product of another layout differently.
+    torch.testing.assert_close(layer.inverse(x, mask), wanted, atol=1e-6, rtol=1e-6)
 
 
 def test_groups_that_do_not_divide_are_refused():
