@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Sums over several threads round otherwise, and some tests compare bits. Before numpy is there.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from hypothesis import settings
 
 # How long an example takes says nothing on a busy machine.
