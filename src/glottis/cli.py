@@ -167,7 +167,6 @@ def speak(
             seed=seed,
             ssml=ssml,
             pause=pause,
-            # Somebody waits for the beginning.
             lead=LEAD if play or output == "-" else 0.0,
             progress=progress,
         )

@@ -28,9 +28,9 @@ def beginnings(
 ) -> list[Tensor]:
     """How many of ``total`` frames to make so that the first ``frames`` are as if all were made.
 
-    First what is wanted itself, then for each of ``reaches`` what the network that sees so far has
-    to be given: whole groups, all of them where ``frames`` is None or beyond the end. Scalars
-    int64.
+    First what is wanted itself, then what each network has to be given that sees so far, from the
+    last one, whose output is wanted, to the first; ``reaches`` are their own. Whole groups, all of
+    them where ``frames`` is None or beyond the end. Scalars int64.
     """
     found = []
     for further in (0, *reaches):

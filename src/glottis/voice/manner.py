@@ -78,9 +78,7 @@ def choose_manner(
     return Manner(
         speaker=number,
         language=_language(own, language, number),
-        noise_scale=own.noise_scale
-        if noise_scale is None
-        else checked_factor("noise_scale", noise_scale),
+        noise_scale=own.noise_scale if noise_scale is None else noise_scale,
         length_scale=own.length_scale / rate,
         noise_w=own.noise_w if noise_w is None else noise_w,
         seed=int(seed),

@@ -10,7 +10,6 @@ by discriminators (section 2.3); durations are sampled (section 2.2.2).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -404,7 +403,7 @@ class VITS(nn.Module):
         if self.frame_prior is not None:
             prior_reach = self.frame_prior.reach
         within = [decoder.reach, reach(self.flow), prior_reach + reach(self.pitch_predictor)]
-        sizes = beginnings(wholes.max(), frames, list(itertools.accumulate(within)), group)
+        sizes = beginnings(wholes.max(), frames, within, group)
         _, decoded, bent, longest = sizes
         mask = mask_from_lengths(wholes, longest)
         pitch, bells = None, None
