@@ -26,8 +26,8 @@ class Explained(NamedTuple):
     """A batch under posterior, flow and prior, aligned.
 
     ``spectrogram`` ``[batch, bins, frames]``; ``latent`` is a draw of the posterior,
-    ``log_scale`` the posterior's, ``flowed`` the draw's image under the flow, all
-    ``[batch, latent, frames]``; ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
+    ``log_scale`` the posterior's, ``flowed`` the draw's image under the flow, or the draw itself
+    where the prior is told the speaker, all ``[batch, latent, frames]``; ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
     the tokens that the model reads, ``lengths`` int64 ``[batch]`` in frames. Of segments, all but
     the durations are those of ``lengths`` frames from ``starts`` int64 ``[batch]`` on. ``pitch``
     ``[batch, frames]`` in Hz, 0 where unvoiced; None for a model that is not told it.
@@ -81,11 +81,11 @@ def losses(
         mean, log_scale = expected, model.frame_prior.log_scale.expand_as(expected)
     logs["kl"] = kl_from_draw(found.flowed, found.log_scale, mean, log_scale, mask)
     loss = loss + rise * config.kl_weight * logs["kl"]
-    if model.symbols is not None:
+    if model.symbols is not None and config.symbol_weight:
         # The flow by itself: how likely its image is for the symbols alone.
         symbols, image = _symbols(model, batch, found), found.flowed
-        if found.latent.requires_grad:
-            # The same numbers again, by which the posterior does not learn.
+        if config.condition_prior or found.latent.requires_grad:
+            # By which the posterior does not learn.
             told = model.flow_told(speaker, bells)
             image, _ = model.flow.call_and_ladj(found.latent.detach(), mask, told)
         if model.training:

@@ -149,7 +149,9 @@ class VITS(nn.Module):
         noise = draw_normal((len(lengths), self.config.latent, frames), lengths.device, generator)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not resting):
             latent, log_scale = self.infer(spectrogram, mask, self._told(speaker, bells), noise)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(speaker, bells))
+        flowed = latent
+        if not self.config.condition_prior:
+            flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(speaker, bells))
         with torch.no_grad():
             if prior.mel_mean is None:
                 lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
@@ -402,7 +404,8 @@ class VITS(nn.Module):
         decoder, prior_reach = cast(Any, self.decoder), 0
         if self.frame_prior is not None:
             prior_reach = self.frame_prior.reach
-        within = [decoder.reach, reach(self.flow), prior_reach + reach(self.pitch_predictor)]
+        bending = None if self.config.condition_prior else self.flow
+        within = [decoder.reach, reach(bending), prior_reach + reach(self.pitch_predictor)]
         sizes = beginnings(wholes.max(), frames, within, group)
         _, decoded, bent, longest = sizes
         mask = mask_from_lengths(wholes, longest)
@@ -411,16 +414,17 @@ class VITS(nn.Module):
             log_pitch, voicing = self.predicted_pitch(prior, durations, mask, given)
             voiced, pitch = spoken_pitch(log_pitch, voicing)
             bells = pitch_bells(log_pitch, voiced)
-        condition = self.flow_told(given, bells)
         scale = expand(prior.log_scale, durations, longest).exp() * scales[0]
         mean = expand(prior.mean, durations, longest)
         flowed = mean + noise(self.config.latent, longest, 0) * scale
         if self.frame_prior is not None:
             held = expand(self.frame_prior.start(prior.hidden, given), durations, longest)
             flowed = self.frame_prior.inverse(flowed, held, bells, mask, given, bent)
-        if condition is not None and bells is not None:
-            condition = condition[..., :bent]
-        latent = self.flow.inverse(flowed[..., :bent], mask[..., :bent], condition)
+        latent = flowed[..., :bent]
+        if bending is not None:
+            bells = None if bells is None else bells[..., :bent]
+            told = self.flow_told(given, bells)
+            latent = bending.inverse(latent, mask[..., :bent], told)
         pitch = None if pitch is None else pitch[:, :decoded]
         samples = self.decode(latent[..., :decoded], given, pitch)
         made = lengths.max() if frames is None else torch.minimum(lengths.max(), frames)
