@@ -124,6 +124,23 @@ def test_weights_of_another_run_start_a_new_one(data: Path, tmp_path: Path) -> N
         run(_recipe("glow_tts", initialize=str(first)), [data], tmp_path / "other")
 
 
+def test_frozen_parts_keep_their_weights(data: Path, tmp_path: Path) -> None:
+    first = run(_recipe("glow_tts", max_steps=2), [data], tmp_path / "first")
+    kept = {"initialize": str(first), "freeze": ["encoder", "decoder.norms"]}
+    second = run(_recipe("glow_tts", max_steps=2, **kept), [data], tmp_path / "second")
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, second))
+    frozen = {name for name in before if name.startswith(("encoder.", "decoder.norms."))}
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert frozen <= same
+    learnt = {name for name in before if name.startswith("decoder.couplings.")}
+    assert learnt and not learnt & same
+    for parts, said in ((["encode"], "no part 'encode'"), (["encoder", "decoder"], "nothing")):
+        with pytest.raises(InputError, match=said):
+            network = {**GLOW, "pitch": False}
+            recipe = {"model": "glow_tts", "network": network, "training": {"freeze": parts}}
+            run(build(Recipe, recipe, "test"), [data], tmp_path / "third")
+
+
 def test_a_voice_file_is_enough_to_train_on(data: Path, tmp_path: Path) -> None:
     runs = {m: run(_recipe(m, max_steps=2), [data], tmp_path / m) for m in ("glow_tts", "vocos")}
     # Stored whole, so that what is compared is which weights come back, not their rounding.

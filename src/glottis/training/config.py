@@ -20,7 +20,8 @@ class TrainingConfig:
     is validated and exported; a run that has just begun has a shorter one. Steps count batches. A
     model that aligns text and speech should have done so in ``aligned_by`` steps; a warning says
     when it has not. ``durations`` is a file of alignments for models that take them as given; see
-    :mod:`glottis.training.durations`.
+    :mod:`glottis.training.durations`. ``freeze`` names parts of the network that keep their weights,
+    as the log of ``initialize`` names them (``encoder``) or deeper (``encoder.transformer``).
     ``precision`` ``auto`` is bf16 where the machine multiplies in it and fp32 elsewhere.
     """
 
@@ -49,6 +50,7 @@ class TrainingConfig:
     checkpoint_every: int = 500
     aligned_by: int = 3000
     initialize: str | None = None
+    freeze: tuple[str, ...] = ()
     durations: str | None = None
 
     def __post_init__(self) -> None:

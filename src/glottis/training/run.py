@@ -159,6 +159,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     if config.initialize:
         names = {"speakers": corpus.speakers, "languages": corpus.languages}
         load_weights(model, Path(config.initialize), names)
+    freeze(model, config.freeze)
 
     task = Task(model, config)
     durations = read_durations(Path(config.durations)) if config.durations else None
@@ -209,6 +210,26 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     if trainer.interrupted:
         raise KeyboardInterrupt
     return folder
+
+
+def freeze(model: Any, parts: Sequence[str]) -> None:
+    """Keep the weights of the named parts as they are.
+
+    Raises:
+        InputError: the network has no part of that name, or nothing is left to learn.
+    """
+    for part in parts:
+        inside = [p for name, p in model.named_parameters() if f"{name}.".startswith(f"{part}.")]
+        if not inside:
+            known = ", ".join(name for name, _ in model.named_children())
+            raise InputError(
+                f"training.freeze: the network has no part {part!r} with weights; its parts are "
+                f"{known}"
+            )
+        for parameter in inside:
+            parameter.requires_grad_(False)
+    if parts and not any(p.requires_grad for p in model.parameters()):
+        raise InputError("training.freeze leaves nothing to learn; name fewer parts")
 
 
 def choose_precision(config: TrainingConfig) -> str:

@@ -66,6 +66,7 @@ class Task(lightning.LightningModule):
         optimizers, schedules = [], []
         self.names = list(self.model.optimized())
         for parameters in self.model.optimized().values():
+            parameters = [p for p in parameters if p.requires_grad]
             decayed = [p for p in parameters if p.ndim > 1]
             free = [p for p in parameters if p.ndim <= 1]
             optimizer = torch.optim.AdamW(
@@ -101,6 +102,9 @@ class Task(lightning.LightningModule):
                     ", ".join(batch.names),
                 )
                 break
+            if not loss.requires_grad:
+                # Of parts that are frozen alone.
+                continue
             self.manual_backward(loss)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)

@@ -78,7 +78,8 @@ class VITS(nn.Module):
         self.speaker_pitch: SpeakerPitch | None = None
         if config.pitch:
             self.pitch_predictor = PitchPredictor(channels + given, config.pitch_channels)
-            self.pitch_input = PitchInput(config.speaker_channels)
+            if config.posterior_layers or not parts.is_centred(config):
+                self.pitch_input = PitchInput(config.speaker_channels)
             self.speaker_pitch = SpeakerPitch(config.speakers)
         self.frame_prior = FramePrior(config, channels) if config.regression_layers else None
         self.posterior = parts.posterior(config, told)
@@ -493,7 +494,7 @@ class VITS(nn.Module):
 
     def bells(self, pitch: Tensor | None) -> Tensor | None:
         """Recorded ``pitch`` ``[batch, frames]`` in Hz as networks see it, if the model is told."""
-        if self.pitch_input is None:
+        if not self.config.pitch:
             return None
         if pitch is None:
             raise ValueError("this model is told the pitch, and was given none")
@@ -507,16 +508,15 @@ class VITS(nn.Module):
         return condition if speaker is None else condition + speaker
 
     def flow_told(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
-        """What the flow is told: the same, or the speaker's difference from all and the pitch."""
+        """What the flow is told: the same, or the pitch and the speaker's difference from all."""
         if self.symbols is None:
             return self._told(speaker, bells)
         if speaker is None or self.speakers is None:
             raise ValueError("a centred flow is told the speaker, and was given none")
         apart = speaker - self._embeddings(self.speakers.weight).mean(0)[:, None]
-        pitch = self._told(None, bells)
-        if pitch is None:
+        if bells is None:
             return apart
-        return torch.cat([pitch, apart.expand(-1, -1, pitch.shape[2])], dim=1)
+        return torch.cat([bells, apart.expand(-1, -1, bells.shape[2])], dim=1)
 
     def read(self, batch: UtteranceBatch) -> tuple[Prior, Tensor]:
         """The batch's prior, and the lengths of what is read of its text."""

@@ -23,7 +23,7 @@ from glottis.blocks.transformer import Transformer
 from glottis.blocks.wavenet import GatedNetwork
 from glottis.likelihood.flows import AffineCoupling, Flip, Flow
 from glottis.models.vits.config import Config
-from glottis.models.vits.speaker_flow import CentredShift
+from glottis.models.vits.speaker_flow import CentredShift, PitchShift
 
 # Kernel, stride and groups of the authors' waveform discriminator.
 WAVEFORM_LAYERS = ((15, 1, 1), (41, 4, 4), (41, 4, 16), (41, 4, 64), (41, 4, 256), (5, 1, 1))
@@ -72,8 +72,12 @@ def is_centred(config: Config) -> bool:
 
 def flow(config: Config, told: int) -> Flow:
     """Between the posterior's latents and the text's, keeping volumes."""
-    couplings = (AffineCoupling(_shift(config, told), True) for _ in range(config.couplings))
-    return Flow(layer for coupling in couplings for layer in (coupling, Flip()))
+    layers: list[nn.Module] = []
+    if is_centred(config) and config.pitch:
+        layers.append(PitchShift(config.latent))
+    for _ in range(config.couplings):
+        layers += [AffineCoupling(_shift(config, told), True), Flip()]
+    return Flow(layers)
 
 
 def _shift(config: Config, told: int) -> nn.Module:
@@ -85,7 +89,6 @@ def _shift(config: Config, told: int) -> nn.Module:
             config.channels,
             config.coupling_kernel,
             config.coupling_layers,
-            config.speaker_channels if config.pitch else 0,
             config.speaker_channels,
         )
     if config.flow_transformer_layers:

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
+from glottis.blocks.pitch import PitchInput
 from glottis.blocks.wavenet import GatedNetwork
+from glottis.likelihood.flows import Layer
+
+
+class PitchShift(Layer):
+    """What a pitch adds to log-mels, whoever has it: taken out, and put back in with another.
+
+    Low channels are so narrow that harmonics stand in them one by one; a converted voice whose
+    pitch is moved has them elsewhere. ``condition`` ``[batch, PITCH_BELLS + 1 or more, frames]``
+    begins with :func:`~glottis.blocks.pitch.pitch_bells`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shift = PitchInput(channels)
+
+    def call_and_ladj(
+        self, x: Tensor, mask: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return torch.where(mask, x - self._shift(condition), 0.0), x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
+        return torch.where(mask, y + self._shift(condition), 0.0)
+
+    def _shift(self, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            raise ValueError("this flow was built with a pitch and needs one")
+        shift: Tensor = self.shift(condition[:, : self.shift.in_channels])
+        return shift
 
 
 class CentredShift(nn.Module):
     """What decides the shift of a coupling: nothing on the average of all speakers.
 
-    A gated network sees the other half and what ``told`` channels say of the pitch, no speaker; its
-    hidden channels are turned into shifts by a matrix that is linear in how the speaker's embedding
-    differs from the mean of all. Shifts of all speakers sum to zero for the same input, so that the
-    flow cannot take out what speakers have in common, only what sets them apart.
+    A gated network sees the other half, and no speaker; its hidden channels are turned into shifts
+    by a matrix that is linear in how the speaker's embedding differs from the mean of all. Shifts
+    of all speakers sum to zero for the same input, so that the flow cannot take out what speakers
+    have in common, only what sets them apart.
 
-    ``condition`` ``[batch, told + speaker_channels, frames]`` is both, the pitch first.
+    ``condition`` ``[batch, speaker_channels, 1 or frames]`` is that difference, or ends with it.
     """
 
     def __init__(
@@ -25,43 +56,57 @@ class CentredShift(nn.Module):
         channels: int,
         kernel_size: int,
         layers: int,
-        told: int,
         speaker_channels: int,
     ) -> None:
         super().__init__()
-        self.told = told
-        self.network = GatedNetwork(half, channels, channels, kernel_size, layers, told)
+        self.network = GatedNetwork(half, channels, channels, kernel_size, layers)
         self.shift = nn.Parameter(torch.zeros(speaker_channels, half, channels))
 
     def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
         if condition is None:
             raise ValueError("this flow was built with speakers and needs one")
-        pitch, speaker = condition.split([self.told, condition.shape[1] - self.told], dim=1)
-        hidden = self.network(x, mask, pitch if self.told else None)
-        # The speaker's part is the same in every frame.
+        hidden = self.network(x, mask)
+        # The same in every frame.
         speakers, half, channels = self.shift.shape
-        matrix = (speaker[:, :, 0] @ self.shift.view(speakers, -1)).view(-1, half, channels)
+        speaker = condition[:, -speakers:, 0]
+        matrix = (speaker @ self.shift.view(speakers, -1)).view(-1, half, channels)
         return torch.bmm(matrix, hidden) * mask
 
 
 class SymbolGaussians(nn.Module):
     """A Gaussian for each symbol of the text, whatever stands around it and whoever speaks.
 
-    Means and variances follow what is heard, older frames counting less with every batch by the
+    Means and covariances follow what is heard, older frames counting less with every batch by the
     factor ``memory``. As a prior they know neither speaker nor sentence, so that what is likely
     under them sounds the same from everybody: a text encoder would know from the sentence which
     corpus, and so who, is speaking.
+
+    Covariances are whole ones. Under variances alone a flow gains most by taking from one channel
+    what others foretell of it, of each speaker by itself; what it learns to take from one it then
+    gives to the other, and words are lost.
+
+    Args:
+        pull: how many frames of the mean covariance of all symbols are added to each one's.
+        floor: is added to variances.
     """
 
     mean: Tensor
     square: Tensor
     count: Tensor
 
-    def __init__(self, symbols: int, channels: int, memory: float = 0.99) -> None:
+    def __init__(
+        self,
+        symbols: int,
+        channels: int,
+        memory: float = 0.99,
+        pull: float = 2000.0,
+        floor: float = 1e-2,
+    ) -> None:
         super().__init__()
-        self.memory = memory
+        self.memory, self.pull, self.floor = memory, pull, floor
         self.register_buffer("mean", torch.zeros(symbols, channels))
-        self.register_buffer("square", torch.ones(symbols, channels))
+        # About the mean: squares of log-mels themselves would lose half of their digits.
+        self.register_buffer("square", torch.eye(channels).repeat(symbols, 1, 1))
         self.register_buffer("count", torch.zeros(symbols))
 
     @torch.no_grad()
@@ -69,26 +114,46 @@ class SymbolGaussians(nn.Module):
         """``x`` ``[batch, channels, frames]``, the ``symbols`` spoken int64 ``[batch, frames]`` and
         ``mask`` bool ``[batch, 1, frames]``.
         """
-        inside = mask.squeeze(1)
-        frames, index = x.transpose(1, 2)[inside].float(), symbols[inside]
-        count = torch.zeros_like(self.count).index_add(0, index, torch.ones_like(frames[:, 0]))
-        total = torch.zeros_like(self.mean).index_add(0, index, frames)
-        square = torch.zeros_like(self.square).index_add(0, index, frames.square())
-        before = self.memory * self.count
-        share = (before / (before + count).clamp_min(1e-6))[:, None]
-        heard = (count > 0)[:, None]
-        each = count.clamp_min(1.0)[:, None]
-        self.mean.copy_(
-            torch.where(heard, share * self.mean + (1 - share) * total / each, self.mean)
-        )
-        self.square.copy_(
-            torch.where(heard, share * self.square + (1 - share) * square / each, self.square)
-        )
-        self.count.copy_(before + count)
+        self.count.mul_(self.memory)
+        for symbol, frames in _sorted(x.float(), symbols, mask):
+            share = len(frames) / (self.count[symbol] + len(frames))
+            mean = frames.mean(0)
+            apart, frames = mean - self.mean[symbol], frames - mean
+            with torch.autocast(x.device.type, enabled=False):
+                square = frames.T @ frames / len(frames)
+            # The covariance of a mixture: those within, and that between the two means.
+            between = share * (1 - share) * torch.outer(apart, apart)
+            self.square[symbol] = (1 - share) * self.square[symbol] + share * square + between
+            self.mean[symbol] += share * apart
+            self.count[symbol] += len(frames)
+
+    def covariances(self, symbols: Tensor) -> Tensor:
+        """Of the ``symbols`` int64 ``[n]``: ``[n, channels, channels]``."""
+        heard = self.count > 0
+        weights = (self.count / self.count.sum().clamp_min(1.0))[heard]
+        common = torch.einsum("s,sij->ij", weights, self.square[heard])
+        count = self.count[symbols, None, None]
+        floor = self.floor * torch.eye(self.mean.shape[1], device=self.mean.device)
+        return (count * self.square[symbols] + self.pull * common) / (count + self.pull) + floor
 
     def nats(self, x: Tensor, symbols: Tensor, mask: Tensor) -> Tensor:
         """Negative log-density, nats a frame, but for what ``x`` cannot change."""
-        variance = (self.square - self.mean.square()).clamp_min(1e-3)
-        mean, variance = (table[symbols].transpose(1, 2) for table in (self.mean, variance))
-        distance = torch.where(mask, (x - mean).square() / variance, 0.0)
-        return 0.5 * distance.sum() / mask.sum()
+        parts = list(_sorted(x.float(), symbols, mask))
+        total, spoken = parts[0][1].new_zeros(()), [symbol for symbol, _ in parts]
+        # Half precision has too few digits to factor covariances.
+        with torch.autocast(x.device.type, enabled=False):
+            roots = torch.linalg.cholesky(self.covariances(torch.tensor(spoken, device=x.device)))
+            for (symbol, frames), root in zip(parts, roots, strict=True):
+                apart = (frames - self.mean[symbol]).T
+                white = torch.linalg.solve_triangular(root, apart, upper=False)
+                total = total + white.square().sum()
+        return 0.5 * total / mask.sum()
+
+
+def _sorted(x: Tensor, symbols: Tensor, mask: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Each symbol that is spoken, and its frames ``[n, channels]``."""
+    inside = mask.squeeze(1)
+    order = symbols[inside].argsort()
+    spoken, counts = symbols[inside][order].unique_consecutive(return_counts=True)
+    frames = x.transpose(1, 2)[inside][order].split(counts.tolist())
+    yield from zip(spoken.tolist(), frames, strict=True)
