@@ -236,6 +236,28 @@ def test_prenet_dropout_stays_on_and_is_repeatable() -> None:
     assert not torch.equal(draw(1), draw(2))
 
 
+def test_dropped_frames_are_heard_as_the_mean_while_learning_and_never_after() -> None:
+    still = {"prenet_dropout": 0.0, "state_dropout": 0.0, "mel_offset": -5.0}
+    model, batch = _model(frame_dropout=0.5, **still), _batch([20, 31], [6, 9])
+    mean = replace(batch, mel=torch.full_like(batch.mel, -5.0))
+    with torch.no_grad():
+        memory, lengths = model._remember(batch.text, batch.text_lengths, None)
+        mask = mask_from_lengths(lengths, memory.shape[1]).squeeze(1)
+
+        def said(mel: torch.Tensor, seed: int = 0) -> torch.Tensor:
+            generator = torch.Generator().manual_seed(seed)
+            return model.decoder(memory, mask, mel, None, generator)[0]
+
+        assert torch.equal(said(batch.mel), said(batch.mel, 1))
+        assert not torch.equal(said(batch.mel), said(mean.mel))
+        model.decoder.train()
+        # Which frames are dropped is drawn for each step and item; of the mean nothing is missed.
+        assert not torch.equal(said(batch.mel), said(batch.mel, 1))
+        torch.testing.assert_close(said(mean.mel), said(mean.mel, 1))
+        model.decoder.config = replace(model.config, frame_dropout=1 - 1e-9)
+        torch.testing.assert_close(said(batch.mel), said(mean.mel))
+
+
 def test_bad_settings_are_named() -> None:
     with pytest.raises(InputError, match="reduction"):
         Config(reduction=0)

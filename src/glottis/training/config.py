@@ -20,8 +20,9 @@ class TrainingConfig:
     is validated and exported; a run that has just begun has a shorter one. Steps count batches. A
     model that aligns text and speech should have done so in ``aligned_by`` steps; a warning says
     when it has not. ``durations`` is a file of alignments for models that take them as given; see
-    :mod:`glottis.training.durations`. ``freeze`` names parts of the network that keep their weights,
-    as the log of ``initialize`` names them (``encoder``) or deeper (``encoder.transformer``).
+    :mod:`glottis.training.durations`. ``freeze`` names parts of the network that keep their
+    weights, as the log of ``initialize`` names them (``encoder``) or deeper
+    (``encoder.transformer``).
     ``precision`` ``auto`` is bf16 where the machine multiplies in it and fp32 elsewhere.
     """
 

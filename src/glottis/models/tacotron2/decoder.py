@@ -179,6 +179,10 @@ class Decoder(nn.Module):
         logits ``[batch, steps]`` and attention ``[batch, text, steps]``."""
         reduction = self.config.reduction
         last = mel[..., reduction - 1 :: reduction].permute(2, 0, 1)
+        if self.training and self.config.frame_dropout:
+            drawn = torch.rand(last.shape[:2], generator=generator, device=last.device)
+            silent = drawn < self.config.frame_dropout
+            last = last.masked_fill(silent.unsqueeze(2), self.config.mel_offset)
         projected = self.project(F.pad(last, (0, 0, 0, 0, 1, -1)), generator)
         kept, attention, cell = None, self.attention, self.cell
         if self.training and self.dropout.p:

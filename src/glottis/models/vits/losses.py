@@ -27,10 +27,11 @@ class Explained(NamedTuple):
 
     ``spectrogram`` ``[batch, bins, frames]``; ``latent`` is a draw of the posterior,
     ``log_scale`` the posterior's, ``flowed`` the draw's image under the flow, or the draw itself
-    where the prior is told the speaker, all ``[batch, latent, frames]``; ``durations`` int64 ``[batch, text]`` and ``text_lengths`` are of
-    the tokens that the model reads, ``lengths`` int64 ``[batch]`` in frames. Of segments, all but
-    the durations are those of ``lengths`` frames from ``starts`` int64 ``[batch]`` on. ``pitch``
-    ``[batch, frames]`` in Hz, 0 where unvoiced; None for a model that is not told it.
+    where the prior is told the speaker, all ``[batch, latent, frames]``; ``durations`` int64
+    ``[batch, text]`` and ``text_lengths`` are of the tokens that the model reads, ``lengths`` int64
+    ``[batch]`` in frames. Of segments, all but the durations are those of ``lengths`` frames from
+    ``starts`` int64 ``[batch]`` on. ``pitch`` ``[batch, frames]`` in Hz, 0 where unvoiced; None for
+    a model that is not told it.
     """
 
     spectrogram: Tensor
