@@ -491,6 +491,8 @@ class Voice:
         for failure in spoken.failures:
             first, last = spoken.kept[failure.first], spoken.kept[failure.last]
             hit = [i for i, (a, b) in enumerate(ranges) if a <= last and first < b]
+            if failure.kind == "skips" and not hit:
+                continue  # Marks of the text's end: nothing that could be heard.
             said = [text for text, a, b in words if hit and a <= hit[-1] and hit[0] < b]
             elsewhere = "the end" if last >= ids.size - 2 else "a pause"
             place = repr(" ".join(said)) if said else elsewhere

@@ -54,8 +54,8 @@ class Config:
     learn by Gaussians of the symbols alone, weighted by ``symbol_weight`` a frame and channel. A
     frame prior guesses from sentence and pitch who speaks, and then nothing is gained by taking
     the speaker out, without which there is no conversion. As the flow learns to do so by itself,
-    the frame prior may be told the speaker, with ``condition_prior``: what shifts cannot make
-    alike (how noisy a recording is, how much of it varies) is then drawn as each speaker has it.
+    the frame prior may be told the speaker, with ``condition_prior``: it then explains the latents
+    as each speaker has them, and the flow is for conversion alone.
 
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.

@@ -12,8 +12,8 @@ from glottis.models.vits.config import Config
 
 
 class FramePrior(nn.Module):
-    """What text and pitch say of flowed latents: of no speaker in particular, or with
-    ``condition_prior`` of each.
+    """What text and pitch say of flowed latents, which are of no speaker in particular, or with
+    ``condition_prior`` of each speaker's latents as they are.
 
     A regression gives their mean. About it they have Gaussians of one scale a channel, by which the
     posterior learns; and Glow-TTS' flow takes what is left to latents that have the tokens'

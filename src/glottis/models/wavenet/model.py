@@ -1,21 +1,10 @@
-"""WaveNet as a vocoder: the distribution of each sample given all before it and the log-mels.
-
-Sources: van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio" (dilated gated stack,
-global and local conditioning); van den Oord et al. 2018, "Parallel WaveNet" (16-bit mixtures of
-logistics); Ping, Peng & Chen 2019, "ClariNet" (one Gaussian). The arrangement of the layers is that
-of Yamamoto's wavenet_vocoder, whose checkpoints ``glottis import`` reads.
-
-Trained by the exact log-likelihood of 16-bit samples (or of mu-law classes). Amplitudes are what
-the recording has: nothing is rescaled, samples go one to one to the grid that the distributions
-are defined on, and audio outside [-1, 1] is refused. Sampling is ``glottis.kernels.wavenet``.
-"""
+"""WaveNet as a whole: what it learns by, and how it says audio."""
 
 from __future__ import annotations
 
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,13 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glottis.audio.linear_prediction import LinearPrediction
-from glottis.audio.mel import MelConfig, between_frames
-from glottis.audio.period import Period
+from glottis.audio.mel import between_frames
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
-from glottis.kernels import activation, wavenet
+from glottis.kernels import wavenet
 from glottis.likelihood.mixtures import (
     DiscretizedLogisticMixture,
     GaussianMixture,
@@ -38,233 +25,8 @@ from glottis.likelihood.mixtures import (
     mu_law_encode,
     quantize,
 )
-
-
-@dataclass(frozen=True)
-class Config:
-    """Sizes in channels; ``gate_channels`` counts the tanh and the sigmoid halves together.
-
-    ``output`` names the distribution of a sample: ``mulaw`` (classes of ``bits`` bits, 8 as a
-    rule), ``gaussian``, ``gaussian_mixture`` or ``logistic_mixture`` (of ``components``, over the
-    values of ``bits`` bits). ``layers`` are divided into ``stacks``, and dilations double within
-    a stack. ``upsampling`` multiplies to the hop; ``context`` frames on either side are mixed into
-    each frame before. ``minimum_log_scale`` is left to the distribution when None.
-    ``linear_prediction`` is the order of a linear predictor that the log-mels of a frame give, of
-    which the network then learns what remains; 0 for none, and not for ``mulaw``. A frame has
-    ``prediction_parts`` such predictors, from log-mels between its own and its neighbours': where
-    one predictor gives way to a very different one there is a click, softer from part to part. With
-    it, ``period_taps`` (an odd number, 0 for none) of what was heard around one period of the voice
-    earlier are heard again, the period being what log-mels tell: dilations that are the same for
-    all voices need many layers to find it (Wu et al. 2021, "Quasi-Periodic WaveNet"). And for each
-    sample the network says with which weights the excesses that stood there come again: a long-term
-    predictor as in speech coders.
-
-    ``past_noise`` and ``past_level``, with linear prediction: while learning, the network hears
-    excesses with white noise, in each window up to so many gains, and at a level that is up to so
-    many nepers too high or too low, and says the next excess as it was. Its own draws are never
-    quite what a recording would have gone on with; so it learns to lead back instead of going on
-    from there (after Valin & Skoglund 2019, section 3.3). Held-out likelihoods are those of clean
-    samples.
-    ``residual_scale`` multiplies the input of each layer but the first; below 1 it keeps the sum's
-    variance, and what is heard reaches the last layers weakened so many times.
-    ``temperature`` multiplies scales (and divides mu-law's logits) when samples are drawn; 1 draws
-    from the distribution itself, and likelihoods are always its own.
-    """
-
-    output: wavenet.Output = "logistic_mixture"
-    bits: int = 16
-    components: int = 10
-    layers: int = 24
-    stacks: int = 4
-    kernel_size: int = 3
-    residual_channels: int = 128
-    gate_channels: int = 256
-    skip_channels: int = 128
-    dropout: float = 0.0
-    speakers: int = 1
-    speaker_channels: int = 64
-    upsampling: tuple[int, ...] = (4, 4, 4, 4)
-    context: int = 2
-    minimum_log_scale: float | None = None
-    linear_prediction: int = 0
-    prediction_parts: int = 4
-    period_taps: int = 0
-    past_noise: float = 0.0
-    past_level: float = 0.0
-    residual_scale: float = math.sqrt(0.5)
-    temperature: float = 1.0
-    mel: MelConfig = field(default_factory=MelConfig)
-
-    def __post_init__(self) -> None:
-        if self.layers % self.stacks:
-            raise InputError(f"{self.layers} layers cannot be divided into {self.stacks} stacks")
-        if math.prod(self.upsampling) != self.mel.hop:
-            raise InputError(
-                f"upsampling {list(self.upsampling)} makes {math.prod(self.upsampling)} samples of "
-                f"a frame, and the log-mels have a hop of {self.mel.hop}: let the factors multiply "
-                "to the hop"
-            )
-        if self.output == "mulaw" and not 2 <= self.bits <= 12:
-            raise InputError(f"mulaw takes 2 to 12 bits (8 as a rule), not {self.bits}")
-        if self.residual_channels % 4 or self.gate_channels % 8 or self.skip_channels % 4:
-            raise InputError(
-                "residual_channels and skip_channels must be multiples of 4 and gate_channels of "
-                f"8, not {self.residual_channels}, {self.skip_channels} and {self.gate_channels}"
-            )
-        if self.linear_prediction and self.output == "mulaw":
-            raise InputError(
-                "linear_prediction shifts amplitudes, and mulaw gives classes: choose gaussian, "
-                "gaussian_mixture or logistic_mixture, or leave linear_prediction at 0"
-            )
-        if self.prediction_parts < 1 or self.mel.hop % self.prediction_parts:
-            raise InputError(
-                f"prediction_parts must divide the hop of {self.mel.hop} samples, and "
-                f"{self.prediction_parts} does not"
-            )
-        if not 0 < self.temperature < math.inf:
-            raise InputError(f"temperature must be a number above 0, not {self.temperature}")
-        _ = self.prediction  # refuses an order that cannot be
-        for name in ("past_noise", "past_level"):
-            value = getattr(self, name)
-            if value < 0 or (value and not self.linear_prediction):
-                raise InputError(
-                    f"{name} spoils excesses over a linear prediction: set "
-                    f"network.linear_prediction, and a {name} of 0 or more, not {value}"
-                )
-        period = self.period
-        if period is not None:
-            if not self.linear_prediction:
-                raise InputError("period_taps go with linear_prediction: set both, or neither")
-            if self.period_taps % 2 == 0 or not 0 < self.period_taps < 2 * period.shortest:
-                raise InputError(
-                    f"period_taps takes 0 (none) or an odd number below {2 * period.shortest}, "
-                    f"twice the shortest period, not {self.period_taps}"
-                )
-
-    @property
-    def prediction(self) -> LinearPrediction | None:
-        """The linear predictor of the samples, if there is one."""
-        if not self.linear_prediction:
-            return None
-        return LinearPrediction(self.mel, self.linear_prediction, self.bits)
-
-    @property
-    def period(self) -> Period | None:
-        """What tells the period of the voice, if it is listened for."""
-        return Period(self.mel) if self.period_taps else None
-
-    @property
-    def dilations(self) -> tuple[int, ...]:
-        """Of each layer, in samples."""
-        return tuple(2 ** (i % (self.layers // self.stacks)) for i in range(self.layers))
-
-    @property
-    def outputs(self) -> int:
-        """Parameters of one sample's distribution."""
-        if self.output == "mulaw":
-            return 2**self.bits
-        return 2 if self.output == "gaussian" else 3 * self.components
-
-    @property
-    def receptive_field(self) -> int:
-        """Past samples that a sample's distribution depends on."""
-        field = (self.kernel_size - 1) * sum(self.dilations) + 1
-        prediction = self.prediction
-        if prediction is None:
-            return field
-        if self.period is not None:
-            field += self.period.longest + self.period_taps // 2
-        return field + prediction.order
-
-
-class Upsampling(nn.Module):
-    """Log-mels at the rate of samples, as far as every layer shares it.
-
-    Frames are mixed with their neighbours, then repeated and smoothed in stages by learned filters
-    that all channels share. So what a layer projects can be projected at the rate of frames: a
-    sample of frame ``f`` is a weighted sum of the frames around ``f``, and this gives the weights.
-
-    ``[batch, mels, frames]`` -> mixed frames ``[batch, frames, mels]`` and shares
-    ``[frames, hop, window]``, whose middle belongs to the frame itself.
-    """
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        mels = config.mel.mels
-        self.side = config.context
-        self.context = nn.Conv1d(mels, mels, 2 * config.context + 1, bias=False)
-        self.stages = nn.ParameterList(
-            torch.full((2 * scale + 1,), 1 / (2 * scale + 1)) for scale in config.upsampling
-        )
-        self.reach = wavenet.reach(config.upsampling)
-
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        mixed = self.context(F.pad(mel, (self.side, self.side), mode="replicate"))
-        return mixed.transpose(1, 2), self.shares(mel.shape[2]).to(mixed)
-
-    def shares(self, frames: int) -> Tensor:
-        """The filters end in zeros at both ends, so only frames between have the same shares."""
-        edge = self.reach + 1
-        few = min(frames, 2 * edge + 1)
-        taps = self.stages[0]
-        x = torch.eye(few, dtype=taps.dtype, device=taps.device)[:, None]
-        for taps in self.stages:
-            scale = len(taps) // 2
-            x = F.conv1d(x.repeat_interleave(scale, dim=2), taps[None, None], padding=scale)
-        wide = F.pad(x.view(few, few, -1), (0, 0, 0, 0, self.reach, self.reach))
-        each = [wide[f : f + 2 * self.reach + 1, f].T for f in range(few)]
-        middle = [each[edge]] * (frames - few) if frames > few else []
-        return torch.stack([*each[: min(edge, few)], *middle, *each[min(edge, few) :]])
-
-
-class Layer(nn.Module):
-    """One gated layer: ``[batch, time, residual]`` -> the next layer's input, and its skip."""
-
-    def __init__(self, config: Config, dilation: int) -> None:
-        super().__init__()
-        half = config.gate_channels // 2
-        self.dilation, self.scale = dilation, config.residual_scale
-        self.gate = nn.Conv1d(
-            config.residual_channels, config.gate_channels, config.kernel_size, dilation=dilation
-        )
-        self.condition = nn.Conv1d(config.mel.mels, config.gate_channels, 1, bias=False)
-        self.speaker = (
-            nn.Linear(config.speaker_channels, config.gate_channels, bias=False)
-            if config.speakers > 1
-            else None
-        )
-        self.residual = nn.Conv1d(half, config.residual_channels, 1)
-        self.skip = nn.Conv1d(half, config.skip_channels, 1)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(
-        self, x: Tensor, mixed: Tensor, shares: Tensor, speaker: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """``mixed`` and ``shares`` as :class:`Upsampling` gives them."""
-        # Matrix products over time-major rows: on a processor twice as fast as convolutions.
-        time, past = x.shape[1], self.dropout(x)
-        reach = (self.gate.kernel_size[0] - 1) * self.dilation
-        past = F.pad(past, (0, 0, reach, 0))
-        taps = [past[:, start : start + time] for start in range(0, reach + 1, self.dilation)]
-        gates = F.linear(
-            torch.cat(taps, dim=2), self.gate.weight.transpose(1, 2).flatten(1), self.gate.bias
-        )
-        projected = F.linear(mixed, self.condition.weight[..., 0])
-        if self.speaker is not None:
-            gates = gates + self.speaker(speaker)[:, None]
-        frames, hop, window = shares.shape
-        padded = F.pad(projected, (0, 0, window // 2, window // 2))
-        around = torch.stack([padded[:, i : i + frames] for i in range(window)], dim=2)
-        gates = torch.baddbmm(
-            gates.reshape(-1, hop, gates.shape[2]),
-            shares.repeat(len(x), 1, 1),
-            around.flatten(0, 1),
-        ).view(gates.shape)
-        z = activation.gated(gates.flatten(0, 1)).unflatten(0, gates.shape[:2])
-        weight = torch.cat([self.residual.weight, self.skip.weight])[..., 0]
-        bias = torch.cat([self.residual.bias, self.skip.bias])  # type: ignore[list-item]
-        change, skip = F.linear(z, weight, bias).split([x.shape[2], len(weight) - x.shape[2]], 2)
-        return (x + change) * self.scale, skip
+from glottis.models.wavenet.config import Config
+from glottis.models.wavenet.layers import Layer, Upsampling
 
 
 class WaveNet(nn.Module):
