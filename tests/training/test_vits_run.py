@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from glottis.config import build
 from glottis.corpus import Prepared, load_audio
 from glottis.errors import InputError
-from glottis.export import export_voice, load_run
+from glottis.export import export_voice, load_run, voice_weights
 from glottis.text.symbols import DEFAULT
 from glottis.training.config import Recipe, TrainingConfig
 from glottis.training.data import Batches
@@ -74,6 +74,18 @@ def test_a_trained_run_is_a_voice_without_a_vocoder(
         len(voice.speak("Rice is often served.", seed=s, noise_w=0.0).samples) for s in range(3)
     }
     assert len(calm) == 1
+
+
+def test_a_voice_carries_what_finds_alignments_and_no_adversaries(
+    trained: Path, tmp_path: Path
+) -> None:
+    """However large these are: the smallest weights come first into what a voice has room for."""
+    out = export_voice(trained, tmp_path / "v.onnx", weights="float32")
+    ours, weights = load_file(trained / "model.safetensors"), voice_weights(out)[0]
+    for name in ("encoder.mel_mean.weight", "encoder.mel_mean.bias"):
+        torch.testing.assert_close(weights[name], ours[name])
+    assert any(name.startswith("discriminators.") for name in ours)
+    assert not any(name.startswith("discriminators.") for name in weights)
 
 
 def test_a_decoder_starts_from_a_vocoder_and_the_rest_from_a_model_of_its_size(

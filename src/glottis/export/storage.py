@@ -27,6 +27,8 @@ UNSPOKEN = "glottis_unspoken"
 """Metadata key of the weights that the graph does not compute with, as safetensors in base64."""
 UNSPOKEN_LIMIT = 100_000
 """How many of them a voice carries at most, the smallest first; posteriors are left out."""
+ADVERSARIES = "discriminators."
+"""Weights that no voice carries, though a model may hold them."""
 
 
 def write_graph(
@@ -138,7 +140,11 @@ def _unspoken(graph: nn.Module, spoken: Collection[str]) -> str:
     """What training needs and the graph does not compute with, as far as it is small."""
     from safetensors.torch import save
 
-    rest = {key: value for key, value in graph.state_dict().items() if key not in spoken}
+    rest = {
+        key: value
+        for key, value in graph.state_dict().items()
+        if key not in spoken and ADVERSARIES not in key
+    }
     kept: dict[str, Tensor] = {}
     for key in sorted(rest, key=lambda key: rest[key].numel()):
         if sum(value.numel() for value in kept.values()) + rest[key].numel() > UNSPOKEN_LIMIT:
