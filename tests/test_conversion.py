@@ -19,9 +19,10 @@ from glottis.audio.mel import MelConfig
 from glottis.cli import main
 from glottis.config import as_dict, build
 from glottis.errors import InputError
-from glottis.export import export_voice
+from glottis.export import export_voice, load_run
 from glottis.export.storage import Storage
 from glottis.models.vits import VITS, Config
+from glottis.training.initialize import load_weights
 from glottis.voice import Voice
 from glottis.voice.embedded import embed, embedded, field, fields
 from small_recipes import VITS as SMALL
@@ -141,6 +142,39 @@ def test_what_both_graphs_have_is_kept_once(run: Path, tmp_path: Path, weights: 
     # And other programs see one graph.
     assert onnx.load(both).graph == onnx.load(plain).graph
     onnx.checker.check_model(onnx.load(both))
+
+
+def test_a_flow_that_converts_alone_comes_back_with_the_voice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the second graph only, and too large for what a voice carries besides."""
+    told = {
+        "pitch": True,
+        "mel_latents": True,
+        "posterior_input": "log_mels",
+        "posterior_layers": 0,
+        "latent": 80,
+        "regression_layers": 1,
+        "centred_flow": True,
+        "condition_prior": True,
+    }
+    source = _write(tmp_path, ["ann", "bob"], **told)
+    monkeypatch.setattr("glottis.export.storage.UNSPOKEN_LIMIT", 0)
+    voice = export_voice(source, tmp_path / "v.onnx", weights="float32", conversion=True)
+    model, again = load_run(source)[0], load_run(source)[0]
+    with torch.no_grad():
+        for parameter in again.flow.parameters():
+            parameter.zero_()
+    load_weights(again, voice)
+    x, mask = torch.randn(1, 80, 7), torch.ones(1, 1, 7, dtype=torch.bool)
+    pitch = torch.tensor([[0.0, 110.0, 120.0, 0.0, 240.0, 230.0, 0.0]])
+    images = []
+    with torch.no_grad():
+        for one in (model, again):
+            condition = one.flow_told(one.embed(torch.tensor([1])), one.bells(pitch))
+            images.append(one.flow.call_and_ladj(x, mask, condition)[0])
+    assert float((images[0] - x).abs().max()) > 0.1
+    torch.testing.assert_close(images[1], images[0], atol=1e-4, rtol=1e-5)
 
 
 def test_a_voice_that_is_cut_off_says_so(run: Path, tmp_path: Path, recording: Path) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 
 import glottis
 from glottis.errors import InputError
+from glottis.export.runs import JUDGES
 from glottis.graph import forget_shapes, shorten, simplified
+from glottis.voice.embedded import embedded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,9 +28,8 @@ DEFAULTS = {"seed": 0, "language": -1, "frames": 2**31}
 UNSPOKEN = "glottis_unspoken"
 """Metadata key of the weights that the graph does not compute with, as safetensors in base64."""
 UNSPOKEN_LIMIT = 100_000
-"""How many of them a voice carries at most, the smallest first; posteriors are left out."""
-ADVERSARIES = "discriminators."
-"""Weights that no voice carries, though a model may hold them."""
+"""How many of them a voice carries at most: whole parts, the smallest first; posteriors are left
+out, and so are flows that nothing speaks with."""
 
 
 def write_graph(
@@ -140,24 +141,33 @@ def _unspoken(graph: nn.Module, spoken: Collection[str]) -> str:
     """What training needs and the graph does not compute with, as far as it is small."""
     from safetensors.torch import save
 
-    rest = {
-        key: value
-        for key, value in graph.state_dict().items()
-        if key not in spoken and ADVERSARIES not in key
-    }
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in graph.state_dict().items():
+        model = next((part for part in PARTS if key.startswith(part)), "")
+        name = key.removeprefix(model)
+        if key not in spoken and not name.startswith(JUDGES):
+            parts.setdefault(model + name.partition(".")[0], {})[key] = value.contiguous()
     kept: dict[str, Tensor] = {}
-    for key in sorted(rest, key=lambda key: rest[key].numel()):
-        if sum(value.numel() for value in kept.values()) + rest[key].numel() > UNSPOKEN_LIMIT:
+    room = UNSPOKEN_LIMIT
+    # Half of a part would be of no use.
+    for values in sorted(parts.values(), key=_count):
+        room -= _count(values)
+        if room < 0:
             break
-        kept[key] = rest[key].contiguous()
+        kept |= values
     return base64.b64encode(save(kept)).decode("ascii")
+
+
+def _count(values: dict[str, Tensor]) -> int:
+    return sum(value.numel() for value in values.values())
 
 
 def voice_weights(path: Path) -> list[dict[str, Tensor]]:
     """The weights of each model in a voice file, named as in its state dict.
 
     Matrices come back as they are computed with, so from int8 with an error of at most half a step
-    of 1/127 of their channel's largest value. Discriminators are not in a voice file.
+    of 1/127 of their channel's largest value. What converts comes from the second graph, where
+    there is one. Discriminators are not in a voice file.
 
     Raises:
         InputError: the file is missing, is no ONNX graph, or was not written by ``export_voice``.
@@ -174,7 +184,11 @@ def voice_weights(path: Path) -> list[dict[str, Tensor]]:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if UNSPOKEN not in metadata:
         raise InputError(f"{path} cannot be trained on: it was not written by this glottis export")
-    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    tensors = list(model.graph.initializer)
+    second = embedded(path.read_bytes())
+    if second is not None:
+        tensors += onnx.load_from_string(second).graph.initializer
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in tensors}
     weights = load(base64.b64decode(metadata[UNSPOKEN]))
     for name, array in values.items():
         whole, _, suffix = name.partition("/stored")

@@ -85,7 +85,7 @@ def losses(
     if model.symbols is not None and config.symbol_weight:
         # The flow by itself: how likely its image is for the symbols alone.
         symbols, image = _symbols(model, batch, found), found.flowed
-        if config.condition_prior or found.latent.requires_grad:
+        if model.bending is None or found.latent.requires_grad:
             # By which the posterior does not learn.
             told = model.flow_told(speaker, bells)
             image, _ = model.flow.call_and_ladj(found.latent.detach(), mask, told)

@@ -42,6 +42,7 @@ from glottis.blocks.stochastic_duration import StochasticDurationPredictor
 from glottis.blocks.text_prior import Prior
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
+from glottis.likelihood.flows import Flow
 from glottis.likelihood.lattice import GaussianLattice
 from glottis.models.vits import parts
 from glottis.models.vits.config import Config
@@ -78,6 +79,7 @@ class VITS(nn.Module):
         self.speaker_pitch: SpeakerPitch | None = None
         if config.pitch:
             self.pitch_predictor = PitchPredictor(channels + given, config.pitch_channels)
+            # For the posterior and for a flow that is not centred; one that is hears the bells.
             if config.posterior_layers or not parts.is_centred(config):
                 self.pitch_input = PitchInput(config.speaker_channels)
             self.speaker_pitch = SpeakerPitch(config.speakers)
@@ -104,6 +106,11 @@ class VITS(nn.Module):
     def _group(self) -> int:
         """Frames that the prior takes at once."""
         return 1 if self.frame_prior is None else self.frame_prior.group
+
+    @property
+    def bending(self) -> Flow | None:
+        """The flow between latents and what the prior explains; None where these are the same."""
+        return None if self.config.condition_prior else self.flow
 
     def adapted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """A Glow-TTS' weights under the names that they have here."""
@@ -151,8 +158,8 @@ class VITS(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not resting):
             latent, log_scale = self.infer(spectrogram, mask, self._told(speaker, bells), noise)
         flowed = latent
-        if not self.config.condition_prior:
-            flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(speaker, bells))
+        if self.bending is not None:
+            flowed, _ = self.bending.call_and_ladj(latent, mask, self.flow_told(speaker, bells))
         with torch.no_grad():
             if prior.mel_mean is None:
                 lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
@@ -405,8 +412,7 @@ class VITS(nn.Module):
         decoder, prior_reach = cast(Any, self.decoder), 0
         if self.frame_prior is not None:
             prior_reach = self.frame_prior.reach
-        bending = None if self.config.condition_prior else self.flow
-        within = [decoder.reach, reach(bending), prior_reach + reach(self.pitch_predictor)]
+        within = [decoder.reach, reach(self.bending), prior_reach + reach(self.pitch_predictor)]
         sizes = beginnings(wholes.max(), frames, within, group)
         _, decoded, bent, longest = sizes
         mask = mask_from_lengths(wholes, longest)
@@ -422,10 +428,10 @@ class VITS(nn.Module):
             held = expand(self.frame_prior.start(prior.hidden, given), durations, longest)
             flowed = self.frame_prior.inverse(flowed, held, bells, mask, given, bent)
         latent = flowed[..., :bent]
-        if bending is not None:
+        if self.bending is not None:
             bells = None if bells is None else bells[..., :bent]
             told = self.flow_told(given, bells)
-            latent = bending.inverse(latent, mask[..., :bent], told)
+            latent = self.bending.inverse(latent, mask[..., :bent], told)
         pitch = None if pitch is None else pitch[:, :decoded]
         samples = self.decode(latent[..., :decoded], given, pitch)
         made = lengths.max() if frames is None else torch.minimum(lengths.max(), frames)

@@ -115,7 +115,7 @@ class SymbolGaussians(nn.Module):
         ``mask`` bool ``[batch, 1, frames]``.
         """
         self.count.mul_(self.memory)
-        for symbol, frames in _sorted(x.float(), symbols, mask):
+        for symbol, frames in _sorted(x, symbols, mask):
             share = len(frames) / (self.count[symbol] + len(frames))
             mean = frames.mean(0)
             apart, frames = mean - self.mean[symbol], frames - mean
@@ -138,7 +138,7 @@ class SymbolGaussians(nn.Module):
 
     def nats(self, x: Tensor, symbols: Tensor, mask: Tensor) -> Tensor:
         """Negative log-density, nats a frame, but for what ``x`` cannot change."""
-        parts = list(_sorted(x.float(), symbols, mask))
+        parts = list(_sorted(x, symbols, mask))
         total, spoken = parts[0][1].new_zeros(()), [symbol for symbol, _ in parts]
         # Half precision has too few digits to factor covariances.
         with torch.autocast(x.device.type, enabled=False):
@@ -151,9 +151,9 @@ class SymbolGaussians(nn.Module):
 
 
 def _sorted(x: Tensor, symbols: Tensor, mask: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each symbol that is spoken, and its frames ``[n, channels]``."""
+    """Each symbol that is spoken, and its frames ``[n, channels]`` in single precision."""
     inside = mask.squeeze(1)
     order = symbols[inside].argsort()
     spoken, counts = symbols[inside][order].unique_consecutive(return_counts=True)
-    frames = x.transpose(1, 2)[inside][order].split(counts.tolist())
+    frames = x.transpose(1, 2)[inside][order].float().split(counts.tolist())
     yield from zip(spoken.tolist(), frames, strict=True)
