@@ -171,7 +171,7 @@ def test_a_flow_that_converts_alone_comes_back_with_the_voice(
     images = []
     with torch.no_grad():
         for one in (model, again):
-            condition = one.flow_told(one.embed(torch.tensor([1])), one.bells(pitch))
+            condition = one.flow_told(torch.tensor([1]), one.bells(pitch))
             images.append(one.flow.call_and_ladj(x, mask, condition)[0])
     assert float((images[0] - x).abs().max()) > 0.1
     torch.testing.assert_close(images[1], images[0], atol=1e-4, rtol=1e-5)

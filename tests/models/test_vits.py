@@ -168,7 +168,7 @@ def test_an_utterance_does_not_depend_on_its_batch(changes: dict) -> None:
                 found.prior.mean[i, :, :tokens], one.prior.mean[0], atol=1e-4, rtol=1e-4
             )
             pitch = alone.pitch[:, :frames]
-            condition = model.flow_told(model.embed(alone.speaker), model.bells(pitch))
+            condition = model.flow_told(alone.speaker, model.bells(pitch))
             mask = torch.ones(1, 1, frames, dtype=torch.bool)
             latent = found.latent[i : i + 1, :, :frames]
             flowed = latent
@@ -224,7 +224,7 @@ def test_each_loss_reaches_its_own_parameters_only(changes: dict) -> None:
 def test_the_flow_inverts_and_keeps_volumes(changes: dict) -> None:
     model = _model(**changes).double()
     pitch = torch.tensor([[0.0, 110.0, 120.0, 0.0, 240.0]], dtype=torch.float64)
-    speaker = model.flow_told(model.embed(torch.tensor([1])), model.bells(pitch))
+    speaker = model.flow_told(torch.tensor([1]), model.bells(pitch))
     mask = torch.ones(1, 1, 5, dtype=torch.bool)
     z = torch.randn(1, 8, 5, dtype=torch.float64)
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from glottis.likelihood.flows import AffineCoupling, Flip, Flow
-from glottis.models.vits.speaker_flow import CentredShift, SymbolGaussians
+from glottis.models.vits.speaker_flow import CentredShift, SymbolGaussians, apart
 
 
 def _shift(speakers: int) -> CentredShift:
     torch.manual_seed(0)
     shift = CentredShift(4, 8, 3, 2, speakers)
     with torch.no_grad():
-        shift.shift.normal_()
+        shift.speaker_shift.normal_()
     return shift
 
 
@@ -23,12 +23,11 @@ def _shift(speakers: int) -> CentredShift:
 def test_shifts_of_all_speakers_sum_to_zero(told: int) -> None:
     """Whatever stands in front of the speaker's channels."""
     shift = _shift(5)
-    embeddings = torch.randn(6, 5)
-    apart = (embeddings - embeddings.mean(0)).unsqueeze(-1).expand(-1, -1, 7)
-    pitch = torch.randn(1, told, 7).expand(6, -1, -1)
-    x = torch.randn(1, 4, 7).expand(6, -1, -1)
-    mask = torch.ones(6, 1, 7, dtype=torch.bool)
-    moved = shift(x, mask, torch.cat([pitch, apart], dim=1))
+    own = apart(torch.arange(5), 5).expand(-1, -1, 7)
+    pitch = torch.randn(1, told, 7).expand(5, -1, -1)
+    x = torch.randn(1, 4, 7).expand(5, -1, -1)
+    mask = torch.ones(5, 1, 7, dtype=torch.bool)
+    moved = shift(x, mask, torch.cat([pitch, own], dim=1))
     assert float(moved.detach().abs().max()) > 0.1
     torch.testing.assert_close(moved.sum(0), torch.zeros(4, 7), atol=1e-4, rtol=0)
 
@@ -115,8 +114,7 @@ def test_a_flow_learns_to_take_the_speaker_out_and_to_put_another_in() -> None:
     torch.manual_seed(0)
     couplings = [AffineCoupling(CentredShift(2, 8, 3, 1, 2), True) for _ in range(2)]
     flow = Flow(layer for coupling in couplings for layer in (coupling, Flip()))
-    gaussians, embeddings = SymbolGaussians(3, 4), torch.nn.functional.normalize(torch.eye(2))
-    apart = (embeddings - embeddings.mean(0)).unsqueeze(-1)
+    gaussians, told = SymbolGaussians(3, 4), apart(torch.arange(2), 2)
     centres, offset = 3 * torch.randn(3, 4), torch.tensor([1.0, -1.0, 0.5, 2.0])
 
     def say(speaker: int, symbols: torch.Tensor) -> torch.Tensor:
@@ -128,7 +126,7 @@ def test_a_flow_learns_to_take_the_speaker_out_and_to_put_another_in() -> None:
     for _ in range(150):
         symbols = torch.randint(0, 3, (2, 30))
         x = torch.cat([say(i, symbols[i : i + 1]) for i in range(2)])
-        image, _ = flow.call_and_ladj(x, mask, apart)
+        image, _ = flow.call_and_ladj(x, mask, told)
         gaussians.hear(image.detach(), symbols, mask)
         optimizer.zero_grad()
         gaussians.nats(image, symbols, mask).backward()
@@ -136,7 +134,7 @@ def test_a_flow_learns_to_take_the_speaker_out_and_to_put_another_in() -> None:
     symbols = torch.randint(0, 3, (1, 30))
     source, target = say(0, symbols), say(1, symbols)
     with torch.no_grad():
-        image, _ = flow.call_and_ladj(source, mask[:1], apart[:1])
-        converted = flow.inverse(image, mask[:1], apart[1:])
+        image, _ = flow.call_and_ladj(source, mask[:1], told[:1])
+        converted = flow.inverse(image, mask[:1], told[1:])
     before, after = ((x - target).square().mean() for x in (source, converted))
     assert after < 0.2 * before

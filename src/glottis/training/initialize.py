@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,11 @@ from glottis.export import voice_weights
 
 log = logging.getLogger("glottis.training")
 
-TABLES = {"speakers": ("speakers.", "speaker_pitch."), "languages": ("languages.",)}
-"""Weights with a row for each speaker or language, by what their names begin with."""
+TABLES = {
+    "speakers": re.compile(r"(speakers|speaker_pitch)\.|.*\.speaker_shift$"),
+    "languages": re.compile(r"languages\."),
+}
+"""Weights with a row for each speaker or language, by their names."""
 HEARD = "speaker_language"
 """Numbers that mean something in their own run alone, and are noted anew in the first steps."""
 
@@ -118,9 +122,9 @@ def _renumbered(
 ) -> dict[str, Tensor]:
     """Tables with their rows in the order of ``ours``."""
     result = {key: value for key, value in weights.items() if key != HEARD}
-    for kind, beginnings in TABLES.items():
+    for kind, rows_of in TABLES.items():
         before, after = theirs.get(kind, []), ours.get(kind, [])
-        for key in [key for key in result if key.startswith(beginnings) and key in own]:
+        for key in [key for key in result if rows_of.match(key) and key in own]:
             value, wanted = result[key], own[key]
             if len(value) != len(before) or len(wanted) != len(after):
                 continue  # Not a row each, or nothing is known of who they are.

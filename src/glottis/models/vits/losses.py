@@ -87,7 +87,7 @@ def losses(
         symbols, image = _symbols(model, batch, found), found.flowed
         if model.bending is None or found.latent.requires_grad:
             # By which the posterior does not learn.
-            told = model.flow_told(speaker, bells)
+            told = model.flow_told(batch.speaker, bells)
             image, _ = model.flow.call_and_ladj(found.latent.detach(), mask, told)
         if model.training:
             model.symbols.hear(image.detach(), symbols, mask)

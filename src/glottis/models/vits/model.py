@@ -49,7 +49,7 @@ from glottis.models.vits.config import Config
 from glottis.models.vits.frame_prior import FramePrior, adapted
 from glottis.models.vits.graphs import ConversionGraph, SpeechGraph
 from glottis.models.vits.losses import Explained, alignment_loss, losses
-from glottis.models.vits.speaker_flow import SymbolGaussians
+from glottis.models.vits.speaker_flow import SymbolGaussians, apart
 
 
 class VITS(nn.Module):
@@ -159,7 +159,8 @@ class VITS(nn.Module):
             latent, log_scale = self.infer(spectrogram, mask, self._told(speaker, bells), noise)
         flowed = latent
         if self.bending is not None:
-            flowed, _ = self.bending.call_and_ladj(latent, mask, self.flow_told(speaker, bells))
+            told = self.flow_told(batch.speaker, bells)
+            flowed, _ = self.bending.call_and_ladj(latent, mask, told)
         with torch.no_grad():
             if prior.mel_mean is None:
                 lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
@@ -430,7 +431,7 @@ class VITS(nn.Module):
         latent = flowed[..., :bent]
         if self.bending is not None:
             bells = None if bells is None else bells[..., :bent]
-            told = self.flow_told(given, bells)
+            told = self.flow_told(speaker, bells)
             latent = self.bending.inverse(latent, mask[..., :bent], told)
         pitch = None if pitch is None else pitch[:, :decoded]
         samples = self.decode(latent[..., :decoded], given, pitch)
@@ -484,15 +485,14 @@ class VITS(nn.Module):
         Raises:
             ValueError: the model is told the pitch, and was given none.
         """
-        before, after = self.embed(source), self.embed(target)
         moved = None
         if self.speaker_pitch is not None and pitch is not None:
             moved = self.speaker_pitch.moved(pitch, source, target)
         own, other = self.bells(pitch), self.bells(moved)
-        latent, _ = self.infer(spectrogram, mask, self._told(before, own), noise)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(before, own))
-        latent = self.flow.inverse(flowed, mask, self.flow_told(after, other))
-        return self.decode(latent, after, moved)
+        latent, _ = self.infer(spectrogram, mask, self._told(self.embed(source), own), noise)
+        flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(source, own))
+        latent = self.flow.inverse(flowed, mask, self.flow_told(target, other))
+        return self.decode(latent, self.embed(target), moved)
 
     def recorded(self, batch: UtteranceBatch, mask: Tensor) -> Tensor | None:
         """The batch's pitch ``[batch, frames]``, zero outside the mask, if the model is told it."""
@@ -514,15 +514,16 @@ class VITS(nn.Module):
         return condition if speaker is None else condition + speaker
 
     def flow_told(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
-        """What the flow is told: the same, or the pitch and the speaker's difference from all."""
+        """What the flow is told of a speaker, int64 ``[batch]``, and the pitch: the same, or what
+        sets them apart from all."""
         if self.symbols is None:
-            return self._told(speaker, bells)
-        if speaker is None or self.speakers is None:
+            return self._told(self.embed(speaker), bells)
+        if speaker is None:
             raise ValueError("a centred flow is told the speaker, and was given none")
-        apart = speaker - self._embeddings(self.speakers.weight).mean(0)[:, None]
+        own = apart(speaker, self.config.speakers)
         if bells is None:
-            return apart
-        return torch.cat([bells, apart.expand(-1, -1, bells.shape[2])], dim=1)
+            return own
+        return torch.cat([bells, own.expand(-1, -1, bells.shape[2])], dim=1)
 
     def read(self, batch: UtteranceBatch) -> tuple[Prior, Tensor]:
         """The batch's prior, and the lengths of what is read of its text."""
@@ -553,10 +554,9 @@ class VITS(nn.Module):
         embedded = embed_speaker(self.speakers, speaker)
         if embedded is None:
             return None
-        return self._embeddings(embedded).unsqueeze(-1)
-
-    def _embeddings(self, rows: Tensor) -> Tensor:
-        return nn.functional.normalize(rows, dim=-1) if self.config.unit_speakers else rows
+        if self.config.unit_speakers:
+            embedded = nn.functional.normalize(embedded, dim=-1)
+        return embedded.unsqueeze(-1)
 
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:

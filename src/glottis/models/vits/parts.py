@@ -89,7 +89,7 @@ def _shift(config: Config, told: int) -> nn.Module:
             config.channels,
             config.coupling_kernel,
             config.coupling_layers,
-            config.speaker_channels,
+            config.speakers,
         )
     if config.flow_transformer_layers:
         transformer = Transformer(

@@ -43,11 +43,13 @@ class CentredShift(nn.Module):
     """What decides the shift of a coupling: nothing on the average of all speakers.
 
     A gated network sees the other half, and no speaker; its hidden channels are turned into shifts
-    by a matrix that is linear in how the speaker's embedding differs from the mean of all. Shifts
-    of all speakers sum to zero for the same input, so that the flow cannot take out what speakers
-    have in common, only what sets them apart.
+    by a matrix for each speaker, less the mean of all these. Shifts of all speakers sum to zero
+    for the same input, so that the flow cannot take out what speakers have in common, only what
+    sets them apart. A matrix of their own, because embeddings, which other parts need as well, lie
+    close together for speakers who are alike; by these the flow would tell them apart last.
 
-    ``condition`` ``[batch, speaker_channels, 1 or frames]`` is that difference, or ends with it.
+    ``condition`` ``[batch, speakers, 1 or frames]`` is how much of each speaker's shift is meant,
+    such as :func:`apart` makes, or ends with it.
     """
 
     def __init__(
@@ -56,21 +58,27 @@ class CentredShift(nn.Module):
         channels: int,
         kernel_size: int,
         layers: int,
-        speaker_channels: int,
+        speakers: int,
     ) -> None:
         super().__init__()
         self.network = GatedNetwork(half, channels, channels, kernel_size, layers)
-        self.shift = nn.Parameter(torch.zeros(speaker_channels, half, channels))
+        self.speaker_shift = nn.Parameter(torch.zeros(speakers, half, channels))
 
     def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
         if condition is None:
             raise ValueError("this flow was built with speakers and needs one")
         hidden = self.network(x, mask)
         # The same in every frame.
-        speakers, half, channels = self.shift.shape
-        speaker = condition[:, -speakers:, 0]
-        matrix = (speaker @ self.shift.view(speakers, -1)).view(-1, half, channels)
+        speaker = condition[:, -len(self.speaker_shift) :, 0]
+        matrix = torch.einsum("bs,shc->bhc", speaker, self.speaker_shift)
         return torch.bmm(matrix, hidden) * mask
+
+
+def apart(speaker: Tensor, speakers: int) -> Tensor:
+    """What :class:`CentredShift` is told of a speaker, int64 ``[batch]``: all of their own shift
+    less the mean of all ``speakers``, ``[batch, speakers, 1]``."""
+    own = nn.functional.one_hot(speaker, speakers) - 1 / speakers
+    return own.unsqueeze(-1)
 
 
 class SymbolGaussians(nn.Module):
