@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -65,13 +66,17 @@ def _batch(frames: list[int], symbols: list[int], fill: float = 0.0) -> Utteranc
     return UtteranceBatch(names, text, *sizes, speaker, pitch=pitch)
 
 
+REGRESSION = {"regression_layers": 2, "regression_channels": 8, "regression_hidden": 12}
+
+
+@pytest.mark.parametrize("postnet", [{}, REGRESSION])
 @pytest.mark.parametrize("reduction", [1, 3])
 @pytest.mark.parametrize("attention", ["location", "forward"])
 @pytest.mark.parametrize("speakers", [1, 2])
 def test_an_utterance_does_not_depend_on_its_batch(
-    reduction: int, attention: str, speakers: int
+    reduction: int, attention: str, speakers: int, postnet: dict[str, int]
 ) -> None:
-    changes = {"reduction": reduction, "attention": attention, "speakers": speakers}
+    changes = {"reduction": reduction, "attention": attention, "speakers": speakers, **postnet}
     changes |= {"mel_offset": -5.0, "mel_scale": 2.0} if reduction > 1 else {}
     changes["pitch"] = speakers > 1
     model = _model(prenet_dropout=0.0, **changes)
@@ -102,9 +107,9 @@ def test_an_utterance_does_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
-@pytest.mark.parametrize("centred", [{}, {"mel_offset": -5.0, "mel_scale": 2.0}])
+@pytest.mark.parametrize("centred", [{}, {"mel_offset": -5.0, "mel_scale": 2.0}, REGRESSION])
 def test_free_running_equals_teacher_forcing_on_its_own_frames(
-    reduction: int, centred: dict[str, float]
+    reduction: int, centred: dict[str, Any]
 ) -> None:
     """What was spoken, given back as a recording, gives the same frames and attention."""
     endless = {"stop_threshold": 1.1, "frames_per_symbol": 2.0}
@@ -193,8 +198,9 @@ def test_durations_follow_the_attention() -> None:
         assert lengths.tolist() == [6, 9]
 
 
-def test_every_weight_learns_and_blanks_are_dropped() -> None:
-    model = _model(speakers=2, guided_weight=1.0, reduction=2, pitch=True).train()
+@pytest.mark.parametrize("postnet", [{}, REGRESSION])
+def test_every_weight_learns_and_blanks_are_dropped(postnet: dict[str, int]) -> None:
+    model = _model(speakers=2, guided_weight=1.0, reduction=2, pitch=True, **postnet).train()
     batch = _batch([20, 31], [6, 9])
     ((name, loss, logs),) = model.steps(batch, 0)
     loss.backward()
@@ -223,6 +229,24 @@ def test_harmonics_are_those_of_the_recorded_pitch_in_learning_and_of_the_said_o
         bells = pitch_bells(log_pitch, torch.sigmoid(4 * voicing))
         inside = mask_from_lengths(batch.mel_lengths, 31)
         torch.testing.assert_close(model.refine(said, inside), model.refine(said, inside, bells))
+
+
+def test_a_post_net_that_hears_the_text_hears_no_frames() -> None:
+    """From a recording it has the alignment alone: what the decoder says of frames is not heard."""
+    model = _model(pitch=True, reduction=2, **REGRESSION)
+    assert model.reach == 3 * 3  # three convolutions of seven
+    batch = _batch([20], [6])
+    with torch.no_grad():
+        found, _, _ = model.predict(batch)
+        held = model.hold(found.memory, found.attention)
+        inside = mask_from_lengths(batch.mel_lengths, 20)
+        said = torch.cat([found.before, found.pitch], dim=1)
+        noise = torch.cat([torch.randn_like(found.before), found.pitch], dim=1)
+        one, other = (model.refine(x, inside, None, held) for x in (said, noise))
+        assert torch.equal(one, other)
+        # Frames within a step are held alike, and what is looked at matters.
+        assert torch.equal(held[..., ::2], held[..., 1::2])
+        assert not torch.equal(one, model.refine(said, inside, None, held.flip(2)))
 
 
 def test_prenet_dropout_stays_on_and_is_repeatable() -> None:

@@ -101,17 +101,18 @@ def voice(runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return export_voice(runs[0], out, vocoder=runs[1], weights="float32")
 
 
-@pytest.mark.parametrize("order", [0, 6])
+@pytest.mark.parametrize(("order", "regression"), [(0, 0), (6, 0), (6, 2)])
 def test_the_stream_is_what_torch_speaks_whole(
-    runs: tuple[Path, Path], voice: Path, tmp_path: Path, order: int
+    runs: tuple[Path, Path], voice: Path, tmp_path: Path, order: int, regression: int
 ) -> None:
     """Post-net and WaveNet in pieces as they come, against the models over the whole utterance.
 
     Also with linear prediction and one period ago heard, whose log-mel settings are in the voice's
-    JSON, and a decoder that says the pitch."""
+    JSON, a decoder that says the pitch, and a post-net that hears the text."""
     if order:
         linear = {**WAVENET, "linear_prediction": order, "period_taps": 3}
-        pitched = {"pitch": True, "prenet_dropout": 0.0}
+        pitched: dict[str, Any] = {"pitch": True, "prenet_dropout": 0.0}
+        pitched |= {"regression_layers": regression, "regression_channels": 7}
         features = _run(tmp_path / "features", "tacotron2", {**TACOTRON, **pitched})
         runs = features, _run(tmp_path / "vocoder", "wavenet", linear)
         voice = export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], weights="float32")

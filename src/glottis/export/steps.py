@@ -96,7 +96,8 @@ def export_steps(
         "keys": keys,
         **{key: rng.random(shape, np.float32) for key, shape in states.items()},
     }
-    refine = {"mel": rng.standard_normal((1, config.said, 40)).astype("f4")}
+    refined = config.said + (config.regression_channels if config.regression_layers else 0)
+    refine = {"mel": rng.standard_normal((1, refined, 40)).astype("f4")}
     text = {1: "text"}
     read_axes = {"input": text, "memory": {1: "kept"}, "keys": {1: "kept"}, "weights": {1: "kept"}}
     texts = {key: {1: "kept"} for key in ("memory", "keys", "weights", "total")}
@@ -136,7 +137,7 @@ def export_steps(
             "stop_threshold": config.stop_threshold,
             "prenet": config.prenet_channels,
             "pitch": config.pitch,
-            "reach": config.postnet_layers * (config.postnet_kernel // 2),
+            "reach": trained.reach,
             "digest": hashlib.sha256(data).hexdigest(),
             "wavenet": numbers(sampler_weights),
         }

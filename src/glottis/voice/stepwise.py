@@ -192,12 +192,13 @@ class StepVoice:
         return wavenet.Sampler(self._weights, precision="bfloat16", threads=self._threads)
 
     def step(self, feeds: dict[str, Any]) -> list[Array]:
-        """Run the decoder once: frames ``[1, said, reduction]``, the stop's logit, the states."""
+        """Run the decoder once: frames ``[1, said or more, reduction]``, the stop's logit, the
+        states."""
         found: list[Array] = self._step.run(None, feeds)
         return found
 
     def refine(self, frames: Array) -> Array:
-        """The post-net over ``[said, frames]``: log-mels ``[mels, frames]``."""
+        """The post-net over ``[said or more, frames]``: log-mels ``[mels, frames]``."""
         return np.asarray(self._refine.run(None, {"mel": frames[None]})[0])[0]
 
     def state(self, name: str) -> Array:
@@ -260,10 +261,10 @@ class SpokenSteps:
     def _refined(self) -> Iterator[tuple[Array, bool]]:
         """Frames ``[mels, frames]`` after the post-net, and whether more follow."""
         reach = self._voice.settings.reach
-        before = np.zeros((self._voice.state("frame").shape[1], 0), np.float32)
+        before: Array | None = None
         done = dropped = 0
         for frames, more in self._decoded():
-            before = np.concatenate([before, frames], axis=1)
+            before = frames if before is None else np.concatenate([before, frames], axis=1)
             end = dropped + before.shape[1]
             known = end - reach if more else end
             if known - done < BLOCK and more:
@@ -276,7 +277,8 @@ class SpokenSteps:
             done = known
 
     def _decoded(self) -> Iterator[tuple[Array, bool]]:
-        """Frames ``[said, reduction]`` as the decoder makes them, and whether more follow."""
+        """Frames ``[said, reduction]`` as the decoder makes them, with what the post-net is told
+        besides on further channels, and whether more follow."""
         voice, settings = self._voice, self._voice.settings
         symbols = self._memory.shape[1]
         low, each = settings.bound
@@ -300,7 +302,7 @@ class SpokenSteps:
             states = dict(zip(STATES, after, strict=True))
             looked.append(states["weights"][0])
             stopped = 1 / (1 + np.exp(-np.float64(stop[0]))) > settings.stop_threshold
-            frame = frames[:, :, -1]
+            frame = frames[:, : frame.shape[1], -1]
             last = bool(stopped) or step + 1 == bound
             if last:
                 attention = np.stack(looked, axis=1)

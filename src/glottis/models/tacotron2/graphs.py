@@ -43,11 +43,12 @@ class TextGraph(nn.Module):
 class StepGraph(nn.Module):
     """One step: the last frame ``[1, said]``, ``uniforms`` ``[2, 1, prenet]`` for the pre-net's
     dropout, memory, keys and the states, -> frames ``[1, said, reduction]``, the stop's logit
-    ``[1]`` and the states. See :class:`State`; the last two are the second layer's."""
+    ``[1]`` and the states. See :class:`State`; the last two are the second layer's. What a post-net
+    that hears the text is given follows on the frames' channels."""
 
     def __init__(self, model: Tacotron2) -> None:
         super().__init__()
-        self.decoder = model.decoder
+        self.decoder, self.regression = model.decoder, model.regression
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         frame, uniforms, memory, keys, *states = given
@@ -57,15 +58,20 @@ class StepGraph(nn.Module):
         heard = torch.cat([state.hidden, state.context], dim=1)[None]
         carried = (states[5], states[6])
         frames, stop, carried = self.decoder.finish(heard, carried)
+        if self.regression is not None:
+            held = self.regression.start(state.context.unsqueeze(2))
+            frames = torch.cat([frames, held.expand(-1, -1, frames.shape[2])], dim=1)
         return (frames, stop[:, 0], *state, *carried)
 
 
 class RefineGraph(nn.Module):
-    """The post-net over frames ``[1, said, frames]``: log-mels ``[1, mels, frames]``."""
+    """The post-net over frames as :class:`StepGraph` gives them: log-mels ``[1, mels, frames]``."""
 
     def __init__(self, model: Tacotron2) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, mel: Tensor) -> Tensor:
-        return self.model.refine(mel, torch.ones_like(mel[:, :1]))
+        said, held = mel.tensor_split([self.model.config.said], dim=1)
+        inside = torch.ones_like(mel[:, :1], dtype=torch.bool)
+        return self.model.refine(said, inside, held=held)

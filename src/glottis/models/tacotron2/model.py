@@ -14,6 +14,8 @@ from glottis.alignment import align, coverage, diagonality, token_nats
 from glottis.blocks.blanks import read_text
 from glottis.blocks.lengths import mask_from_lengths
 from glottis.blocks.pitch import PitchInput, pitch_bells, pitch_log_density, recorded_pitch
+from glottis.blocks.reach import reach
+from glottis.blocks.regression import Regression
 from glottis.blocks.speakers import embed_speaker, speaker_table
 from glottis.corpus.batches import UtteranceBatch
 from glottis.kernels import mas
@@ -67,6 +69,19 @@ class Tacotron2(nn.Module):
             self.mel_mean = nn.Linear(memory, config.mel.mels)
             # About the mean log-mel of speech: the search should not wait for the offset.
             nn.init.constant_(self.mel_mean.bias, -5.0)
+        self.postnet: nn.ModuleList | None = None
+        self.pitch_input: PitchInput | None = None
+        self.regression: Regression | None = None
+        if config.regression_layers:
+            self.regression = Regression(
+                memory,
+                config.mel.mels,
+                config.regression_channels,
+                config.regression_hidden,
+                config.regression_layers,
+                pitch=config.pitch,
+            )
+            return
         sizes = [config.mel.mels, *[config.postnet_channels] * (config.postnet_layers - 1)]
         self.postnet = nn.ModuleList(
             Convolution(a, b, config.postnet_kernel)
@@ -75,6 +90,11 @@ class Tacotron2(nn.Module):
         self.pitch_input = PitchInput(config.mel.mels) if config.pitch else None
         # What the post-net adds at first is noise, which should not be as large as speech varies.
         nn.init.constant_(self.postnet[-1].norm.weight, 0.1)  # type: ignore[arg-type,union-attr]
+
+    @property
+    def reach(self) -> int:
+        """Frames to either side that change what the post-net says of one."""
+        return reach(self.postnet if self.regression is None else self.regression)
 
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that the loss of :meth:`steps` trains."""
@@ -106,7 +126,8 @@ class Tacotron2(nn.Module):
         real = mask_from_lengths(steps * reduction, longest)
         said = said * real
         frames, mels = batch.mel.shape[2], self.config.mel.mels
-        after = self.refine(said, real, bells)[..., :frames]
+        held = self.hold(memory, attention)
+        after = self.refine(said, real, bells, held)[..., :frames]
         before, pitch = said[:, :mels, :frames], said[:, mels:, :frames]
         return Predicted(before, after, stop, attention, memory, pitch), lengths, steps
 
@@ -223,8 +244,9 @@ class Tacotron2(nn.Module):
             stopped = stopped | (torch.sigmoid(stop[:, 0]) > config.stop_threshold)
             frame = frames[..., -1].to(memory.dtype)
         real = mask_from_lengths(steps * reduction)
-        mel = self.refine(torch.cat(made, dim=2) * real, real)
         attention = torch.stack(looked, dim=2)
+        held = self.hold(memory, attention)
+        mel = self.refine(torch.cat(made, dim=2) * real, real, held=held)
         failures = [
             find_failures(
                 attention[i, : lengths[i], : steps[i]].float().cpu().numpy(), bool(stopped[i])
@@ -248,14 +270,37 @@ class Tacotron2(nn.Module):
         """Pitch in Hz ``[batch, frames]``, 0 where unvoiced and beyond the end."""
         return batch.pitch_within(mask_from_lengths(batch.mel_lengths, batch.mel.shape[2]))
 
-    def refine(self, said: Tensor, inside: Tensor, bells: Tensor | None = None) -> Tensor:
+    def hold(self, memory: Tensor, attention: Tensor) -> Tensor | None:
+        """What a post-net that hears the text is given of ``memory`` ``[batch, text, channels]`` and
+        ``attention`` ``[batch, text, steps]``: ``[batch, regression_channels, frames]``."""
+        if self.regression is None:
+            return None
+        looked = torch.bmm(memory.transpose(1, 2), attention.to(memory.dtype))
+        held: Tensor = self.regression.start(looked)
+        return held.repeat_interleave(self.config.reduction, dim=2)
+
+    def refine(
+        self,
+        said: Tensor,
+        inside: Tensor,
+        bells: Tensor | None = None,
+        held: Tensor | None = None,
+    ) -> Tensor:
         """The post-net: frames as the decoder says them ``[batch, said, frames]`` -> log-mels
-        ``[batch, mels, frames]``. ``bells`` are of the recorded pitch, where there is one."""
+        ``[batch, mels, frames]``. ``bells`` are of the recorded pitch, where there is one, and
+        ``held`` is what :meth:`hold` makes."""
         mels = self.config.mel.mels
+        if bells is None and self.config.pitch:
+            bells = said_bells(said[:, mels:])
+        if self.regression is not None:
+            assert held is not None
+            after: Tensor = self.regression(held, bells, inside)
+            return after
+        assert self.postnet is not None
         mel = said[:, :mels]
         x = (mel - self.config.mel_offset) / self.config.mel_scale
         if self.pitch_input is not None:
-            x = x + self.pitch_input(said_bells(said[:, mels:]) if bells is None else bells)
+            x = x + self.pitch_input(bells)
         for i, convolution in enumerate(self.postnet):
             x = convolution(x * inside)
             x = torch.tanh(x) if i + 1 < len(self.postnet) else x
