@@ -412,6 +412,10 @@ def export(
         float,
         typer.Option("--temperature", help="How much chance the voice speaks with by default."),
     ] = 0.667,
+    duration_temperature: Annotated[
+        float,
+        typer.Option("--duration-temperature", help="The same for durations that are drawn."),
+    ] = 0.8,
     conversion: Annotated[
         bool,
         typer.Option("--conversion", help="Also what 'convert' needs, in the same file."),
@@ -435,6 +439,7 @@ def export(
         name=name,
         license=license,
         noise_scale=temperature,
+        noise_w=duration_temperature,
         settings=settings or [],
         conversion=conversion,
     )

@@ -21,6 +21,7 @@ from glottis.models.vocos import Vocos
 from glottis.training.config import Recipe
 from glottis.training.run import run
 from glottis.voice import Voice
+from glottis.voice.description import read_description
 from small_recipes import GLOW, TRAINING, VOCOS
 
 
@@ -48,6 +49,15 @@ def test_the_graph_speaks_and_repeats_itself(
     assert not np.array_equal(one.samples, other.samples)
     assert one.sample_rate == 22050
     assert np.isfinite(one.samples).all()
+
+
+def test_a_voice_speaks_with_the_temperatures_that_it_was_given(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chance = {"noise_scale": 0.25, "noise_w": 0.5}
+    out = export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], **chance)
+    description = read_description(out)
+    assert {name: getattr(description, name) for name in chance} == chance
 
 
 def test_a_voice_that_predicts_pitch_says_what_torch_says(
@@ -154,6 +164,8 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
         export_voice(tmp_path, tmp_path / "v.onnx", vocoder=vocoder)
     with pytest.raises(InputError, match="temperature"):
         export_voice(acoustic, tmp_path / "v.onnx", vocoder=vocoder, noise_scale=-1.0)
+    with pytest.raises(InputError, match="temperature of durations"):
+        export_voice(acoustic, tmp_path / "v.onnx", vocoder=vocoder, noise_w=-0.1)
     with pytest.raises(InputError, match="int8"):
         export_voice(acoustic, tmp_path / "v.onnx", vocoder=vocoder, weights="int4")  # type: ignore[arg-type]
 

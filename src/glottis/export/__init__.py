@@ -57,6 +57,7 @@ def export_voice(
     name: str | None = None,
     license: str | None = None,
     noise_scale: float = 0.667,
+    noise_w: float = 0.8,
     settings: Sequence[str] = (),
     conversion: bool = False,
 ) -> Path:
@@ -72,6 +73,7 @@ def export_voice(
         name: the voice's name; the file's when left out.
         license: what the voice may be used for, shown by ``glottis voices``.
         noise_scale: default temperature.
+        noise_w: default temperature of durations, for a model that draws them.
         settings: ``key=value`` words over the run's network settings, for what can still be chosen
             after training: ``n_timesteps=4 solver=dpm2`` of Grad-TTS.
         conversion: put the graph of ``Voice.convert`` into the file, where other programs pass it
@@ -90,6 +92,8 @@ def export_voice(
         raise InputError(f"weights takes float32, float16 or int8, not {weights!r}")
     if not 0 <= noise_scale < np.inf:
         raise InputError(f"the temperature must be at least 0, not {noise_scale}")
+    if not 0 <= noise_w < np.inf:
+        raise InputError(f"the temperature of durations must be at least 0, not {noise_w}")
     acoustic, facts = load_run(run, settings)
     if facts.get("foreign_symbols"):
         raise InputError(
@@ -131,7 +135,8 @@ def export_voice(
         check(graph, path, **inputs)
         if conversion:
             embed_conversion(acoustic, path, weights, facts)
-        description = description_of(facts, spoken, name or out.stem, license, noise_scale, out)
+        chance = (noise_scale, noise_w)
+        description = description_of(facts, spoken, name or out.stem, license, chance, out)
         write_description(description, out)
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)
     return out

@@ -47,10 +47,13 @@ def description_of(
     spoken: dict[str, str],
     name: str,
     license: str | None,
-    noise_scale: float,
+    chance: tuple[float, float],
     out: Path,
 ) -> dict[str, Any]:
-    """The JSON beside the graph. What Piper reads tells of the first speaker's language alone."""
+    """The JSON beside the graph. What Piper reads tells of the first speaker's language alone.
+
+    ``chance`` are the default temperatures, of the voice and of its durations.
+    """
     speakers: Sequence[str] = facts["speakers"]
     language = next(iter(spoken.values()))
     languages: dict[str, Any] = {}
@@ -62,7 +65,7 @@ def description_of(
         "audio": {"sample_rate": facts["mel"]["sample_rate"], "quality": "medium"},
         "espeak": {"voice": language},
         "language": {"code": language},
-        "inference": {"noise_scale": noise_scale, "length_scale": 1.0, "noise_w": 0.8},
+        "inference": {"noise_scale": chance[0], "length_scale": 1.0, "noise_w": chance[1]},
         "phoneme_type": "espeak",
         "phoneme_map": {},
         "phoneme_id_map": DEFAULT.phoneme_id_map,

@@ -64,7 +64,7 @@ def export_parameters(
     graph, trained = Graph(), cast(Any, model)
     config = trained.config
     spoken = languages_spoken(facts, model)
-    description = description_of(facts, spoken, name or out.stem, license, 0.0, out)
+    description = description_of(facts, spoken, name or out.stem, license, (0.0, 0.0), out)
     description["hop_length"] = config.vocoder.hop
     description["glottis"]["parameters"] = {
         "order": config.order,

@@ -130,7 +130,7 @@ def export_steps(
                 speakers = decoder.speaker_bias(torch.arange(len(vocoder_facts["speakers"])))
         data = pack(made[1], made[2], sampler_weights, speakers)
         steps_path.write_bytes(data)
-        description = description_of(facts, spoken, name or out.stem, license, 0.0, out)
+        description = description_of(facts, spoken, name or out.stem, license, (0.0, 0.0), out)
         description["glottis"]["steps"] = {
             "reduction": config.reduction,
             "bound": [50.0, config.frames_per_symbol],

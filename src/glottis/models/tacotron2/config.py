@@ -31,13 +31,13 @@ class Config:
     the frame before (Liu et al. 2019, "Maximizing mutual information for Tacotron"). Recorded
     frames say so much of the next ones that little is asked of the text; when it speaks the decoder
     has only its own. It keeps the training's and the voice's errors together.
-    ``regression_layers`` of ConvNeXt, in ``regression_channels`` and ``regression_hidden``, take the
-    place of the post-net's convolutions: they hear what attention looked at, held for the frames of
-    its step, and the pitch, and say the log-mels (as FastPitch's decoder does with durations for
-    attention; Lancucki 2021). A post-net that hears the decoder's frames hears of each recorded
-    frame from what was said after it, and learns to pass that on instead of the text; when the
-    model speaks there is no recording. The decoder then says where in the text speech is, for how
-    long and at which pitch. The weights of a Glow-TTS with a regression fit, but for the first.
+    ``regression_layers`` of ConvNeXt, in ``regression_channels`` and ``regression_hidden``, take
+    the place of the post-net's convolutions. They hear what attention looked at, held for the
+    frames of its step, and the pitch, and say the log-mels, as FastPitch's decoder does (Lancucki
+    2021) with durations for attention. A post-net that hears the decoder's frames hears of each
+    recorded frame from what was said after it, and learns to pass that on instead of the text; when
+    the model speaks there is no recording. The decoder then says where in the text speech is, for
+    how long and at which pitch. The weights of a Glow-TTS with a regression fit, but for the first.
     ``stop_weight`` counts the one step of an utterance that is its last so many times.
 
     Length is bounded: an utterance of ``n`` symbols gets at most ``50 + frames_per_symbol * n``

@@ -271,8 +271,9 @@ class Tacotron2(nn.Module):
         return batch.pitch_within(mask_from_lengths(batch.mel_lengths, batch.mel.shape[2]))
 
     def hold(self, memory: Tensor, attention: Tensor) -> Tensor | None:
-        """What a post-net that hears the text is given of ``memory`` ``[batch, text, channels]`` and
-        ``attention`` ``[batch, text, steps]``: ``[batch, regression_channels, frames]``."""
+        """What a post-net that hears the text is given of it: of ``memory``
+        ``[batch, text, channels]`` and ``attention`` ``[batch, text, steps]``,
+        ``[batch, regression_channels, frames]``."""
         if self.regression is None:
             return None
         looked = torch.bmm(memory.transpose(1, 2), attention.to(memory.dtype))
