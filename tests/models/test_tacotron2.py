@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from glottis.alignment import expand, path
 from glottis.audio.mel import MelConfig
 from glottis.blocks.lengths import mask_from_lengths
-from glottis.blocks.pitch import PitchInput, pitch_bells
+from glottis.blocks.pitch import PitchInput, pitch_bells, recorded_pitch
 from glottis.corpus.batches import UtteranceBatch
 from glottis.errors import InputError
+from glottis.models.glow_tts import Config as GlowConfig
+from glottis.models.glow_tts import GlowTTS
 from glottis.models.tacotron2 import Config, Tacotron2
 from glottis.models.tacotron2.attention import aligned, guided
 from glottis.models.tacotron2.decoder import said_pitch
+from glottis.training.initialize import load_weights
 from glottis.voice.attention import Failure, find_failures
 
 MEL = MelConfig(mels=6)
@@ -67,9 +73,10 @@ def _batch(frames: list[int], symbols: list[int], fill: float = 0.0) -> Utteranc
 
 
 REGRESSION = {"regression_layers": 2, "regression_channels": 8, "regression_hidden": 12}
+TRANSFORMER = {"encoder": "transformer", "encoder_kernel": 3, "filter_channels": 12, **REGRESSION}
 
 
-@pytest.mark.parametrize("postnet", [{}, REGRESSION])
+@pytest.mark.parametrize("postnet", [{}, REGRESSION, TRANSFORMER])
 @pytest.mark.parametrize("reduction", [1, 3])
 @pytest.mark.parametrize("attention", ["location", "forward"])
 @pytest.mark.parametrize("speakers", [1, 2])
@@ -158,18 +165,18 @@ def test_the_stop_token_ends_and_the_bound_is_reported() -> None:
 
 
 def test_failures_name_their_span() -> None:
-    def path(*places: int) -> torch.Tensor:
+    def looking(*places: int) -> torch.Tensor:
         return torch.nn.functional.one_hot(torch.tensor(places), 10).T.float()
 
     sound = [i for i in range(10) for _ in range(3)]
-    assert find_failures(path(*sound), True) == []
-    assert find_failures(path(*sound[:12]), False)[0] == Failure("never stops", 3, 9)
+    assert find_failures(looking(*sound), True) == []
+    assert find_failures(looking(*sound[:12]), False)[0] == Failure("never stops", 3, 9)
     skipping = [p for p in sound if p not in (4, 5, 6)]
-    assert find_failures(path(*skipping), True) == [Failure("skips", 4, 6)]
-    assert find_failures(path(*[p for p in sound if p != 4]), True) == []
-    assert find_failures(path(*sound[:-3]), True) == [Failure("skips", 9, 9)]
+    assert find_failures(looking(*skipping), True) == [Failure("skips", 4, 6)]
+    assert find_failures(looking(*[p for p in sound if p != 4]), True) == []
+    assert find_failures(looking(*sound[:-3]), True) == [Failure("skips", 9, 9)]
     repeating = [*sound[:21], *sound[9:]]
-    assert find_failures(path(*repeating), True) == [Failure("repeats", 3, 6)]
+    assert find_failures(looking(*repeating), True) == [Failure("repeats", 3, 6)]
 
 
 def test_forward_attention_never_leaps() -> None:
@@ -198,8 +205,8 @@ def test_durations_follow_the_attention() -> None:
         assert lengths.tolist() == [6, 9]
 
 
-@pytest.mark.parametrize("postnet", [{}, REGRESSION])
-def test_every_weight_learns_and_blanks_are_dropped(postnet: dict[str, int]) -> None:
+@pytest.mark.parametrize("postnet", [{}, REGRESSION, TRANSFORMER])
+def test_every_weight_learns_and_blanks_are_dropped(postnet: dict[str, Any]) -> None:
     model = _model(speakers=2, guided_weight=1.0, reduction=2, pitch=True, **postnet).train()
     batch = _batch([20, 31], [6, 9])
     ((name, loss, logs),) = model.steps(batch, 0)
@@ -247,6 +254,37 @@ def test_a_post_net_that_hears_the_text_hears_no_frames() -> None:
         # Frames within a step are held alike, and what is looked at matters.
         assert torch.equal(held[..., ::2], held[..., 1::2])
         assert not torch.equal(one, model.refine(said, inside, None, held.flip(2)))
+
+
+def test_a_glow_tts_gives_its_text_encoder_and_its_regression(tmp_path: Path) -> None:
+    """What it says of log-mels along an alignment is then said here along the attention."""
+    torch.manual_seed(0)
+    sizes = {"symbols": 40, "channels": 16, "speakers": 2, "speaker_channels": 4, "mel": MEL}
+    layers = {"encoder_layers": 2, "filter_channels": 12, "pitch": True, **REGRESSION}
+    glow = GlowTTS(GlowConfig(**sizes, **layers, squeeze=1, group=2)).eval()  # type: ignore[arg-type]
+    weights = {name: value.contiguous() for name, value in glow.state_dict().items()}
+    save_file(weights, tmp_path / "glow.safetensors")
+    model = _model(speakers=2, pitch=True, aligned_weight=1.0, **TRANSFORMER)
+    load_weights(model, tmp_path / "glow.safetensors")
+    batch = _batch([20, 31], [6, 9])
+    with torch.no_grad():
+        memory, lengths = model._remember(batch.text, batch.text_lengths, batch.speaker)
+        mask = mask_from_lengths(lengths)
+        prior = glow.encoder(batch.text, mask, glow._speaker(batch.speaker))
+        torch.testing.assert_close(memory.transpose(1, 2) * mask, prior.hidden * mask)
+        assert model.mel_mean is not None
+        assert prior.mel_mean is not None
+        found = model.mel_mean(memory).transpose(1, 2) * mask
+        torch.testing.assert_close(found, prior.mel_mean)
+        durations = torch.tensor([[3, 4, 3, 2, 5, 3, 0, 0, 0], [4, 3, 3, 5, 2, 4, 3, 3, 4]])
+        pitch = model._recorded(batch)
+        bells = pitch_bells(*recorded_pitch(pitch))
+        inside = mask_from_lengths(batch.mel_lengths)
+        held = model.hold(memory, path(durations).float())
+        ours = model.refine(torch.empty(2, 0, 31), inside, bells, held)
+        assert glow.regression is not None
+        held = expand(glow.regression.start(prior.hidden), durations, 31)
+        torch.testing.assert_close(ours, glow.regression(held, bells, inside))
 
 
 def test_prenet_dropout_stays_on_and_is_repeatable() -> None:

@@ -108,11 +108,12 @@ def test_the_stream_is_what_torch_speaks_whole(
     """Post-net and WaveNet in pieces as they come, against the models over the whole utterance.
 
     Also with linear prediction and one period ago heard, whose log-mel settings are in the voice's
-    JSON, a decoder that says the pitch, and a post-net that hears the text."""
+    JSON, a decoder that says the pitch, a post-net that hears the text, a transformer encoder."""
     if order:
         linear = {**WAVENET, "linear_prediction": order, "period_taps": 3}
         pitched: dict[str, Any] = {"pitch": True, "prenet_dropout": 0.0}
         pitched |= {"regression_layers": regression, "regression_channels": 7}
+        pitched |= {"encoder": "transformer", "filter_channels": 12} if regression else {}
         features = _run(tmp_path / "features", "tacotron2", {**TACOTRON, **pitched})
         runs = features, _run(tmp_path / "vocoder", "wavenet", linear)
         voice = export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], weights="float32")

@@ -13,6 +13,8 @@ from glottis.errors import InputError
 class Config:
     """Sizes in channels. ``symbols`` and ``speakers`` are counts; one speaker has no embedding.
 
+    ``encoder`` is the paper's ``convolutions`` and recurrent layer, or the ``transformer`` of
+    Glow-TTS with its pre-net, ``filter_channels``, ``heads`` and ``window``, whose weights fit.
     ``reduction`` frames are predicted at each step, from the last frame of the step before.
     ``attention`` is ``location`` or ``forward``, which can only stay or move on by one symbol.
     ``guided_weight`` draws attention to the diagonal, with spread ``guided_spread``; 0 for none.
@@ -37,7 +39,8 @@ class Config:
     2021) with durations for attention. A post-net that hears the decoder's frames hears of each
     recorded frame from what was said after it, and learns to pass that on instead of the text; when
     the model speaks there is no recording. The decoder then says where in the text speech is, for
-    how long and at which pitch. The weights of a Glow-TTS with a regression fit, but for the first.
+    how long and at which pitch. The weights of a Glow-TTS with a regression fit, all of them with
+    that model's encoder.
     ``stop_weight`` counts the one step of an utterance that is its last so many times.
 
     Length is bounded: an utterance of ``n`` symbols gets at most ``50 + frames_per_symbol * n``
@@ -49,8 +52,12 @@ class Config:
     speakers: int = 1
     speaker_channels: int = 64
     channels: int = 512
+    encoder: Literal["convolutions", "transformer"] = "convolutions"
     encoder_layers: int = 3
     encoder_kernel: int = 5
+    filter_channels: int = 768
+    heads: int = 2
+    window: int = 4
     attention: Literal["location", "forward"] = "location"
     attention_channels: int = 128
     location_filters: int = 32

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from glottis.blocks.convolution import Conv1d
 from glottis.blocks.lengths import mask_from_lengths
+from glottis.blocks.text_encoder import TextEncoder
 from glottis.models.tacotron2.config import Config
 
 
@@ -26,7 +27,8 @@ class Convolution(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Symbols to memory: ``text`` int64 ``[batch, text]`` -> ``[batch, text, channels]``."""
+    """Symbols to memory (section 2.2 of the paper): ``text`` int64 ``[batch, text]``, ``lengths``
+    int64 ``[batch]`` -> ``[batch, text, channels]``."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -53,3 +55,36 @@ class Encoder(nn.Module):
             self.lstm(packed)[0], batch_first=True, total_length=text.shape[1]
         )
         return memory
+
+    def whole(self, text: Tensor) -> Tensor:
+        """The same of texts without padding, in operations that ONNX has."""
+        x = self.embed(text).transpose(1, 2)
+        for convolution in self.convolutions:
+            x = torch.relu(convolution(x))
+        memory: Tensor = self.lstm(x.transpose(1, 2))[0]
+        return memory
+
+
+class TransformerEncoder(TextEncoder):
+    """The same by a transformer over what convolutions hear, the encoder of Glow-TTS."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(
+            config.symbols,
+            config.channels,
+            config.filter_channels,
+            config.heads,
+            config.encoder_layers,
+            config.encoder_kernel,
+            config.dropout,
+            config.window,
+        )
+
+    def forward(self, text: Tensor, lengths: Tensor) -> Tensor:
+        mask = mask_from_lengths(lengths, text.shape[1])
+        return (self.features(text, mask) * mask).transpose(1, 2)
+
+    def whole(self, text: Tensor) -> Tensor:
+        """The same of texts without padding."""
+        inside = torch.ones_like(text, dtype=torch.bool).unsqueeze(1)
+        return self.features(text, inside).transpose(1, 2)

@@ -28,11 +28,7 @@ class TextGraph(nn.Module):
         kept = torch.arange(text.shape[1], device=text.device)
         if not model.config.blanks:
             text, lengths, kept = drop_blanks_of_one(text, lengths)
-        x = model.encoder.embed(text).transpose(1, 2)
-        for convolution in model.encoder.convolutions:
-            x = torch.relu(convolution(x))
-        # Of one sentence nothing is padded.
-        memory = model.encoder.lstm(x.transpose(1, 2))[0]
+        memory = model.encoder.whole(text)  # of one sentence nothing is padded
         if model.speakers is not None:
             given = model.speakers(rest[0])[:, None].expand(-1, memory.shape[1], -1)
             memory = torch.cat([memory, given], dim=2)

@@ -23,7 +23,7 @@ from glottis.likelihood.lattice import GaussianLattice
 from glottis.models.tacotron2.attention import aligned, guided
 from glottis.models.tacotron2.config import Config
 from glottis.models.tacotron2.decoder import Decoder, said_bells, said_pitch
-from glottis.models.tacotron2.encoder import Convolution, Encoder
+from glottis.models.tacotron2.encoder import Convolution, Encoder, TransformerEncoder
 from glottis.models.tacotron2.graphs import RefineGraph, StepGraph, TextGraph
 from glottis.voice.attention import Failure, find_failures
 
@@ -60,7 +60,8 @@ class Tacotron2(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        kinds = {"convolutions": Encoder, "transformer": TransformerEncoder}
+        self.encoder: Encoder | TransformerEncoder = kinds[config.encoder](config)
         self.speakers = speaker_table(config.speakers, config.speaker_channels)
         memory = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
         self.decoder = Decoder(config, memory)
@@ -99,6 +100,20 @@ class Tacotron2(nn.Module):
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that the loss of :meth:`steps` trains."""
         return {"features": list(self.parameters())}
+
+    def adapted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A Glow-TTS' weights under the names that they have here; see :class:`Config`."""
+        found = {k: v for k, v in weights.items() if k.startswith("encoder.mel_mean.")}
+        if not found:
+            return weights
+        result = weights | {
+            name.removeprefix("encoder."): value.flatten(1) if value.ndim > 2 else value
+            for name, value in found.items()
+        }
+        if "speakers.weight" in weights:
+            # That model hears them at a length of 1.
+            result["speakers.weight"] = F.normalize(weights["speakers.weight"], dim=1)
+        return result
 
     # Learning ----------------------------------------------------------------------------------
 
