@@ -60,8 +60,10 @@ class Tacotron2(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        kinds = {"convolutions": Encoder, "transformer": TransformerEncoder}
-        self.encoder: Encoder | TransformerEncoder = kinds[config.encoder](config)
+        by_transformer = config.encoder == "transformer"
+        self.encoder: Encoder | TransformerEncoder = (
+            TransformerEncoder(config) if by_transformer else Encoder(config)
+        )
         self.speakers = speaker_table(config.speakers, config.speaker_channels)
         memory = config.channels + (config.speaker_channels if config.speakers > 1 else 0)
         self.decoder = Decoder(config, memory)
