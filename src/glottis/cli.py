@@ -447,6 +447,27 @@ def export(
 
 
 @app.command()
+def prune(
+    run: Annotated[Path, typer.Argument(help="A trained run folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to make.")],
+    hidden: Annotated[
+        int, typer.Option("--hidden", help="Hidden channels of its ConvNeXt blocks from now on.")
+    ],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Prepared corpora to listen to; the run's by default."),
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="How much speech to hear.")] = 600.0,
+) -> None:
+    """Make a trained network quicker: leave out hidden channels that others can make up for."""
+    from glottis.training.prune import prune_run
+
+    for block, error in prune_run(run, out, hidden, data=data or [], seconds=seconds).items():
+        _say(f"{block}: {100 * error:.2f}% of its output's power lost")
+    print(out)
+
+
+@app.command()
 def convert(
     recording: Annotated[Path, typer.Argument(help="A sound file of one of the speakers.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The sound file to write.")],
