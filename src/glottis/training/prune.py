@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from glottis.blocks.convnext import ConvNeXtBlock
 from glottis.config import build
 from glottis.corpus import Prepared
+from glottis.corpus.batches import ParameterBatch
 from glottis.errors import InputError
 from glottis.export.runs import load_run
 from glottis.files import replacing
@@ -172,6 +173,7 @@ def _listen(
     for batch, (epoch, _) in Batches(corpus, "train", model.batches, config, symbols=DEFAULT):
         if epoch > 0 or left <= 0:
             break
+        assert not isinstance(batch, ParameterBatch)  # whose models have no such blocks
         model.show(batch)
         left -= batch.mel.shape[2]
     for hook in hooks:
