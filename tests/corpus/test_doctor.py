@@ -250,3 +250,11 @@ def test_clipping_is_counted_and_sines_are_not() -> None:
     # Made quieter, it is still clipped; silence is not.
     assert clipped_samples(0.3 * clipped) == clipped_samples(clipped)
     assert clipped_samples(np.zeros(100, np.float32)) == 0
+
+
+def test_transcripts_of_another_language_are_told(corpus: Path) -> None:
+    report = examine(corpus, language="de", jobs=1)
+    (issue,) = (issue for issue in report.issues if issue.code == "other-language")
+    assert issue.severity == "warning"
+    assert "--language en" in issue.remedy
+    assert "other-language" not in found(examine(corpus, language="en-gb", jobs=1))

@@ -439,3 +439,11 @@ def test_the_manifest_holds_no_absolute_paths(tmp_path: Path) -> None:
     prepare(write_corpus(tmp_path / "c", 2), tmp_path / "out", jobs=1)
     text = gzip.decompress((tmp_path / "out" / "cuts.jsonl.gz").read_bytes()).decode()
     assert str(tmp_path) not in text
+
+
+def test_another_language_is_told_in_the_summary(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "anna", 16)
+    summary = prepare(corpus, tmp_path / "out", config=PrepareConfig(language="nl"), jobs=1)
+    assert summary.other_language == "en"
+    assert "read as nl, and look like en" in str(summary)
+    assert "warning" not in str(prepare(corpus, tmp_path / "out", jobs=1))

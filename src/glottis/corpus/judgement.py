@@ -15,6 +15,7 @@ import numpy as np
 from glottis.corpus.measurements import Measurement, column
 from glottis.corpus.prepare import PrepareConfig
 from glottis.corpus.readers import Skipped
+from glottis.text.guess import other_language
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -60,6 +61,7 @@ def judge(
         _ends,
         _duplicates,
         _rate_outliers,
+        _language,
         _characters,
         _formats,
     )
@@ -324,6 +326,18 @@ def _rate_outliers(rows: Sequence[Measurement], config: PrepareConfig) -> Iterat
             "transcript and recording may differ, and no alignment can mend that",
             "listen to them: correct the transcripts or leave the rows out; long pauses do no harm",
             _ids(row for _, row in found),
+        )
+
+
+def _language(rows: Sequence[Measurement], config: PrepareConfig) -> Iterator[Issue]:
+    counts = np.sum([row.common for row in rows], axis=0)
+    if other := other_language(counts.tolist(), config.language):
+        yield Issue(
+            "other-language",
+            "warning",
+            f"the transcripts are read as {config.language}, and look like {other}",
+            "phonemes of another language do not match the recordings",
+            f"if so, say --language {other}, here and to 'glottis prepare'",
         )
 
 

@@ -28,6 +28,7 @@ from glottis.corpus.conditioning import (
 from glottis.corpus.prepare import PrepareConfig, analyse, front_end, normalised_words
 from glottis.corpus.readers import Row, Skipped
 from glottis.errors import InputError
+from glottis.text.guess import common_words
 
 Array = NDArray[np.float32]
 
@@ -58,6 +59,7 @@ class Measurement:
         phonemes: how many there are in the transcript, without marks of stress and punctuation.
         unsayable: characters of the transcript that the front end drops or spells out.
         digits: whether the transcript contains digits.
+        common: what :func:`glottis.text.guess.common_words` says of the transcript.
     """
 
     id: str
@@ -83,6 +85,7 @@ class Measurement:
     phonemes: int
     unsayable: str
     digits: bool
+    common: tuple[int, ...]
 
 
 def measure(config: PrepareConfig, row: Row | Skipped) -> Measurement | Skipped:
@@ -131,6 +134,7 @@ def measure(config: PrepareConfig, row: Row | Skipped) -> Measurement | Skipped:
         phonemes=sum(symbol.isalpha() for symbol in utterance.phonemes),
         unsayable=unsayable(row.text, config.language, config.lexicon, config.phonemes),
         digits=any(character.isdigit() for character in row.text),
+        common=common_words(row.text),
     )
 
 

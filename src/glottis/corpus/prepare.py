@@ -38,6 +38,7 @@ from glottis.corpus.processes import choose_jobs, ordered_map
 from glottis.corpus.readers import Layout, Row, Skipped, count_lines, metadata_file, read_rows
 from glottis.errors import InputError
 from glottis.files import replacing
+from glottis.text.guess import common_words, other_language
 
 SKIPPED = "skipped.jsonl"
 # Raise this when conditioning or features change for the same settings: it is part of their hash.
@@ -87,7 +88,8 @@ class Summary:
 
     ``counts`` has cuts of ``train`` and ``test`` and the ``skipped`` rows, ``minutes`` the speech
     in both splits, ``reused`` how many recordings had been conditioned before, and ``reasons`` a
-    line for each kind of skipped rows, the commonest first.
+    line for each kind of skipped rows, the commonest first. ``other_language`` is what transcripts
+    look like when that is clearly not the ``language`` that they were read as.
     """
 
     out: Path
@@ -96,6 +98,8 @@ class Summary:
     minutes: dict[str, float]
     reused: int
     reasons: tuple[str, ...]
+    language: str
+    other_language: str | None = None
 
     def __str__(self) -> str:
         total = self.counts["train"] + self.counts["test"]
@@ -108,6 +112,12 @@ class Summary:
         if skipped := self.counts["skipped"]:
             lines.append(f"{skipped} row{'s' * (skipped != 1)} skipped, see {self.out / SKIPPED}:")
             lines += [f"  {reason}" for reason in self.reasons]
+        if self.other_language:
+            lines.append(
+                f"warning: the transcripts were read as {self.language}, and look like "
+                f"{self.other_language}; if so, prepare them again with --language "
+                f"{self.other_language}"
+            )
         return "\n".join(lines)
 
 
@@ -145,7 +155,7 @@ def prepare(
     rows = read_rows(corpus, layout=config.layout, speaker=config.speaker)
     task = _Task(out, config, audio_digest(config))
     outcomes = ordered_map(partial(_process, task), rows, choose_jobs(jobs, total))
-    totals = _Totals(config.mel.sample_rate)
+    totals = _Totals(config.mel.sample_rate, config.language)
     with (
         contextlib.closing(outcomes),
         replacing(out / SKIPPED) as skipped_path,
@@ -424,8 +434,9 @@ def _cut(done: Done, config: PrepareConfig) -> dict[str, Any]:
 class _Totals:
     """Counts that grow while outcomes pass."""
 
-    def __init__(self, rate: int) -> None:
-        self.rate = rate
+    def __init__(self, rate: int, language: str) -> None:
+        self.rate, self.language = rate, language
+        self.words = np.zeros_like(common_words(""))
         self.speakers: set[str] = set()
         self.counts = {"train": 0, "test": 0, "skipped": 0}
         self.samples = {"train": 0, "test": 0}
@@ -442,6 +453,7 @@ class _Totals:
         self.counts[done.split] += 1
         self.samples[done.split] += done.samples
         self.reused += done.reused
+        self.words += common_words(done.row.text)
 
     def skip(self, skipped: Skipped) -> None:
         self.counts["skipped"] += 1
@@ -466,6 +478,8 @@ class _Totals:
             minutes={name: count / self.rate / 60 for name, count in self.samples.items()},
             reused=self.reused,
             reasons=self.reasons(),
+            language=self.language,
+            other_language=other_language(self.words.tolist(), self.language),
         )
 
 
