@@ -10,8 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from glottis.models.vits import VITS, Config
+from glottis.models.vocos import Config as VocosConfig
+from glottis.models.vocos import Vocos
 from glottis.training.initialize import load_weights
 from small_recipes import VITS as SIZES
+from small_recipes import VOCOS
 
 
 def test_speakers_keep_their_rows_by_name(tmp_path: Path) -> None:
@@ -44,3 +47,30 @@ def test_speakers_keep_their_rows_by_name(tmp_path: Path) -> None:
     load_weights(anew, tmp_path, names)
     assert torch.equal(anew.speakers.weight, mine)
     assert torch.equal(anew.languages.weight, before.languages.weight)
+
+
+def test_a_wider_network_begins_as_the_narrow_one(tmp_path: Path) -> None:
+    """ConvNeXt blocks get channels that say nothing yet; also a vocoder's as a decoder's."""
+    torch.manual_seed(0)
+    narrow = Vocos(VocosConfig(**{**VOCOS, "hidden": 12}))
+    weights = {k: v.contiguous() for k, v in narrow.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    mel = torch.randn(1, narrow.config.mel.mels, 20)
+    wide = Vocos(VocosConfig(**{**VOCOS, "hidden": 30}))
+    load_weights(wide, tmp_path)
+    torch.testing.assert_close(wide(mel), narrow(mel))
+    wide(mel).square().sum().backward()
+    block = wide.stack.layers[0]
+    assert block.contract.weight.grad is not None
+    assert (block.contract.weight.grad[:, 12:] != 0).any(), "and learn"
+    channels = VOCOS["channels"]
+    sizes: dict[str, Any] = {
+        **SIZES,
+        "mel_latents": True,
+        "posterior_input": "log_mels",
+        "decoder": "istft",
+    }
+    sizes |= {"decoder_channels": channels, "decoder_layers": VOCOS["layers"], "decoder_hidden": 30}
+    model = VITS(Config(**{**sizes, "latent": narrow.config.mel.mels, "mel": narrow.config.mel}))
+    load_weights(model, tmp_path)
+    torch.testing.assert_close(model.decode(mel, None), narrow(mel))

@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from glottis.blocks.convnext import ConvNeXtBlock
 from glottis.errors import InputError
 from glottis.export import voice_weights
 
@@ -34,7 +36,9 @@ def load_weights(
     """Load a run folder's weights, any safetensors file's, or a voice's (``.onnx``) into ``model``.
 
     Weights whose name and shape fit are taken, and the log says which parts of the network they
-    are, and what starts anew. The decoder of an end-to-end model does a vocoder's work and takes a
+    are, and what starts anew. ConvNeXt blocks with fewer hidden channels, as ``glottis prune``
+    leaves them, get as many as the network has, which say nothing at first (Chen et al. 2016,
+    "Net2Net"). The decoder of an end-to-end model does a vocoder's work and takes a
     vocoder's weights; from a voice it may take these, and other parts those of its acoustic model.
 
     ``names`` are the model's ``speakers`` and ``languages``, in order: whoever the source knows by
@@ -51,11 +55,13 @@ def load_weights(
     parts = voice_weights(file) if file.suffix == ".onnx" else [_read(file)]
     adapted = getattr(model, "adapted", dict)
     renamed = [_renumbered(adapted(part), own, _names(file), names or {}) for part in parts]
+    renamed = [_widened(model, own, part) for part in renamed]
     found = [{k: v for k, v in part.items() if _fits(model, own, k, v)} for part in renamed]
     fitting = max(found, key=len)
     if getattr(model, "end_to_end", False):
         for part in parts:
             named = {f"decoder.{key}": value for key, value in part.items()}
+            named = _widened(model, own, named)
             for key, value in named.items():
                 if key not in fitting and _fits(model, own, key, value):
                     fitting[key] = value
@@ -136,6 +142,31 @@ def _renumbered(
                 if name in before:
                     rows[i] = value[before.index(name)]
             result[key] = rows
+    return result
+
+
+def _widened(
+    model: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """``weights`` with hidden channels added to ConvNeXt blocks that have fewer than the model's.
+
+    What a new channel hears is as a new network's; it says nothing, so the block's output is kept.
+    """
+    result = dict(weights)
+    for name, block in model.named_modules():
+        if not isinstance(block, ConvNeXtBlock):
+            continue
+        expand, bias, contract = (
+            f"{name}.{leaf}" for leaf in ("expand.weight", "expand.bias", "contract.weight")
+        )
+        if not {expand, bias, contract} <= result.keys():
+            continue
+        hidden = len(result[expand])
+        if hidden < len(own[expand]) and result[expand].shape[1] == own[expand].shape[1]:
+            silent = torch.zeros_like(own[contract][:, hidden:])
+            result[expand] = torch.cat([result[expand], own[expand][hidden:]])
+            result[bias] = torch.cat([result[bias], own[bias][hidden:]])
+            result[contract] = torch.cat([result[contract], silent], dim=1)
     return result
 
 
