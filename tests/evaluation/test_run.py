@@ -87,6 +87,25 @@ def test_what_cannot_be_judged_is_a_row_with_every_word_wrong(speech):
     assert report.rows[0].audio
 
 
+def test_words_are_counted_in_the_recognisers_language_alone(speech, tmp_path):
+    good = pieces(speech)[0]
+    german = dataclasses.replace(good, id="de", language="de")
+    broken = dataclasses.replace(german, id="none", samples=np.zeros(0, np.float32), problem="no")
+    british = dataclasses.replace(good, id="gb", language="en_GB")
+    # The cache, too: what was judged without words is judged with them when it is asked for.
+    first, second = (evaluate_audio([german, good, british], cache=tmp_path) for _ in range(2))
+    for report in (first, second):
+        one, two, three = (row.judgement for row in report.rows)
+        assert set(two.scores) - set(one.scores) == {"wer", "cer"}
+        assert one.errors is None
+        assert one.scores["p808"] == two.scores["p808"]
+        assert two.errors == three.errors
+    report = evaluate_audio([german, broken])
+    assert report.rows[1].problem == "no"
+    assert report.rows[1].judgement.scores == {}
+    assert "Word error rate" not in str(report)
+
+
 def test_a_broken_recording_names_the_sentence(speech):
     item = dataclasses.replace(pieces(speech)[0], reference=np.full(5000, np.nan, np.float32))
     with pytest.raises(InputError, match="0: its recording cannot be used.*NaN"):

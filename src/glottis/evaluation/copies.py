@@ -72,4 +72,5 @@ def copies(run: Path, cuts: Sequence[MonoCut]) -> Iterator[Spoken]:
             reference=load_audio(cut),
             aligned=True,
             speaker=said.speaker,
+            language=said.language or "en-us",
         )

@@ -105,6 +105,11 @@ def count_errors(text: str, heard: str) -> Errors:
     )
 
 
+def understands(language: str) -> bool:
+    """Whether the recogniser's model is of ``language``: English, of whatever region."""
+    return language.replace("_", "-").partition("-")[0].lower() == "en"
+
+
 class Recogniser:
     """PocketSphinx with its generic English model; loading takes about half a second.
 

@@ -34,6 +34,7 @@ from glottis.evaluation.recognition import (
     count_errors,
     letters,
     listening_copy,
+    understands,
 )
 from glottis.evaluation.report import Judgement, Report, Row
 from glottis.evaluation.speed import Speed, measure_speed
@@ -224,17 +225,17 @@ def _row(item: Spoken, pictures: bool, cache: Path | None) -> Row:
     recording, problem, scores = None, item.problem, dict[str, float]()
     if item.reference is not None:
         try:
-            recording = judge(item.text, item.reference, item.sample_rate, cache=cache)
+            recording = _judged(item, item.reference, cache)
         except InputError as error:
             raise InputError(f"{item.id}: its recording cannot be used: {error}") from error
     try:
-        judgement = judge(item.text, item.samples, item.sample_rate, cache=cache)
+        judgement = _judged(item, item.samples, cache)
         if item.reference is not None:
             scores = distances(
                 item.samples, item.reference, item.sample_rate, aligned=item.aligned
             ).scores()
     except InputError as error:
-        errors = _errors(item.text, "")
+        errors = _errors(item.text, "") if understands(item.language) else None
         judgement, problem = Judgement(errors, _rates(errors)), problem or str(error)
     row = Row(
         id=item.id,
@@ -256,10 +257,22 @@ def _row(item: Spoken, pictures: bool, cache: Path | None) -> Row:
     )
 
 
-def judge(text: str, samples: Array, sample_rate: int, *, cache: Path | None = None) -> Judgement:
+def _judged(item: Spoken, samples: Array, cache: Path | None) -> Judgement:
+    return judge(item.text, samples, item.sample_rate, language=item.language, cache=cache)
+
+
+def judge(
+    text: str,
+    samples: Array,
+    sample_rate: int,
+    *,
+    language: str = "en-us",
+    cache: Path | None = None,
+) -> Judgement:
     """What recogniser and networks say of ``samples`` ``[samples]`` that should say ``text``.
 
-    The scores are ``wer``, ``cer`` (absent for a text without letters), ``p808`` and ``plcmos``.
+    The scores are ``wer``, ``cer`` (absent for a text without letters, and in a ``language`` that
+    the recogniser does not know), ``p808`` and ``plcmos``.
 
     Raises:
         InputError: the audio is empty, not mono or not finite.
@@ -267,30 +280,32 @@ def judge(text: str, samples: Array, sample_rate: int, *, cache: Path | None = N
     audio = listening_copy(samples, sample_rate)
     key = hashlib.sha256(audio.tobytes()).hexdigest()[:32]
     path = cache / f"{key}-v{_SCORES_VERSION}.json" if cache is not None else None
-    said = _cached(path)
+    known = understands(language)
+    said = _cached(path, {"p808", "plcmos"} | ({"heard"} if known else set()))
     if said is None:
         recogniser, judges = _programs()
         said = {
-            "heard": recogniser.transcribe(samples, sample_rate),
             "p808": judges.p808(samples, sample_rate),
             "plcmos": judges.plcmos(samples, sample_rate),
         }
+        if known:
+            said["heard"] = recogniser.transcribe(samples, sample_rate)
         if path is not None:
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(said), encoding="utf-8")
-    errors = _errors(text, str(said["heard"]))
+    errors = _errors(text, str(said["heard"])) if known else None
     scores = {"p808": float(said["p808"]), "plcmos": float(said["plcmos"])}
     return Judgement(errors, _rates(errors) | scores)
 
 
-def _cached(path: Path | None) -> dict[str, str | float] | None:
+def _cached(path: Path | None, needed: set[str]) -> dict[str, str | float] | None:
     if path is None:
         return None
     try:
         said: dict[str, str | float] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return said if {"heard", "p808", "plcmos"} <= said.keys() else None
+    return said if needed <= said.keys() else None
 
 
 def _errors(text: str, heard: str) -> Errors | None:
@@ -357,13 +372,16 @@ def _speak(
     if speaker is not None and speaker not in voice.speakers:
         voice.speak(text, speaker=speaker)  # raises, naming the speakers that there are
     who = speaker or next(iter(voice.speakers), "")
+    language = voice.language_of(who or None)
     try:
         speech = voice.speak(text, speaker=speaker, seed=seed)
     except InputError as error:
         silence = np.zeros(0, np.float32)
-        return Spoken(name, words, silence, voice.sample_rate, speaker=who, problem=str(error))
+        made = Spoken(name, words, silence, voice.sample_rate, speaker=who, problem=str(error))
+        return dataclasses.replace(made, language=language)
     marks = tuple((mark.text, mark.start, mark.end) for mark in speech.phonemes)
-    return Spoken(name, words, speech.samples, speech.sample_rate, speaker=who, marks=marks)
+    made = Spoken(name, words, speech.samples, speech.sample_rate, speaker=who, marks=marks)
+    return dataclasses.replace(made, language=language)
 
 
 def _speller(language: str) -> FrontEnd:

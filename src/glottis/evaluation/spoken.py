@@ -23,6 +23,7 @@ class Spoken:
         aligned: the reference runs in step with the audio (copy-synthesis), so frames are compared
             one to one; otherwise both are first aligned by dynamic time warping.
         speaker: who speaks, for the report.
+        language: of the text; words are counted where the recogniser knows it.
         marks: phonemes as (symbol, start, end) in seconds, drawn into the pictures.
         problem: why there is no audio; ``samples`` is then empty.
     """
@@ -34,5 +35,6 @@ class Spoken:
     reference: Array | None = None
     aligned: bool = False
     speaker: str = ""
+    language: str = "en-us"
     marks: tuple[tuple[str, float, float], ...] = field(default=(), repr=False)
     problem: str | None = None
