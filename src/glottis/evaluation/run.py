@@ -372,16 +372,14 @@ def _speak(
     if speaker is not None and speaker not in voice.speakers:
         voice.speak(text, speaker=speaker)  # raises, naming the speakers that there are
     who = speaker or next(iter(voice.speakers), "")
-    language = voice.language_of(who or None)
+    language, silence = voice.language_of(who or None), np.zeros(0, np.float32)
+    said = Spoken(name, words, silence, voice.sample_rate, speaker=who, language=language)
     try:
         speech = voice.speak(text, speaker=speaker, seed=seed)
     except InputError as error:
-        silence = np.zeros(0, np.float32)
-        made = Spoken(name, words, silence, voice.sample_rate, speaker=who, problem=str(error))
-        return dataclasses.replace(made, language=language)
+        return dataclasses.replace(said, problem=str(error))
     marks = tuple((mark.text, mark.start, mark.end) for mark in speech.phonemes)
-    made = Spoken(name, words, speech.samples, speech.sample_rate, speaker=who, marks=marks)
-    return dataclasses.replace(made, language=language)
+    return dataclasses.replace(said, samples=speech.samples, marks=marks)
 
 
 def _speller(language: str) -> FrontEnd:
