@@ -339,6 +339,36 @@ def test_a_segment_is_explained_as_a_part_of_its_utterance() -> None:
         torch.testing.assert_close(logs[0][key], logs[1][key])
 
 
+@ALL
+def test_an_utterance_sounds_the_same_beside_a_longer_one(changes: dict) -> None:
+    """Decoders have biases: what they make of frames behind an end must not be heard before it."""
+    model, batch = _model(**changes), _batch([20, 31], [6, 9])
+    durations = torch.tensor([[3, 1, 2, 4, 2, 3, 0, 0, 0], [2, 3, 4, 5, 2, 3, 4, 1, 6]])
+
+    def speak(batch: UtteranceBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        held = durations[: len(batch.names), : batch.text.shape[1]]
+        return model.synthesize(
+            *(batch.text, batch.text_lengths, batch.speaker, batch.language),
+            temperature=0.0,
+            durations=held,
+        )
+
+    def convert(batch: UtteranceBatch) -> torch.Tensor:
+        return model.convert(
+            *(batch.audio, batch.mel_lengths * MEL.hop, batch.speaker, 2 - batch.speaker),
+            pitch=batch.pitch if model.config.pitch else None,
+            temperature=0.0,
+        )
+
+    together, lengths, _ = speak(batch)
+    alone, length, _ = speak(_part(batch, 0))
+    assert int(lengths[0]) == int(length[0]) == alone.shape[1] == 15 * MEL.hop
+    torch.testing.assert_close(together[:1, : alone.shape[1]], alone, rtol=0.0, atol=1e-5)
+    assert not together[0, alone.shape[1] :].any()
+    alone = convert(_part(batch, 0))
+    torch.testing.assert_close(convert(batch)[:1, : alone.shape[1]], alone, rtol=0.0, atol=1e-5)
+
+
 def test_a_speaker_is_heard_while_training_and_met_in_conversion() -> None:
     model, batch = _model(**PITCH), _batch([20, 31], [6, 9], fill=math.nan)
     for step in range(3):

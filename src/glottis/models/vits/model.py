@@ -209,17 +209,31 @@ class VITS(nn.Module):
             mean, log_scale = mean + mel, log_scale + math.log(config.latent_noise)
         return torch.where(mask, mean + noise * log_scale.exp(), 0.0), log_scale
 
-    def decode(self, latent: Tensor, speaker: Tensor | None, pitch: Tensor | None = None) -> Tensor:
+    def decode(
+        self,
+        latent: Tensor,
+        speaker: Tensor | None,
+        pitch: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
         """Latents ``[batch, latent, frames]`` to audio ``[batch, frames * hop]``.
 
         ``speaker`` is an embedding ``[batch, speaker_channels, 1]`` or None; ``pitch``
-        ``[batch, frames]`` in Hz, 0 where unvoiced, for a model that is told it.
+        ``[batch, frames]`` in Hz, 0 where unvoiced, for a model that is told it. With ``lengths``
+        int64 ``[batch]`` in frames, utterances of a batch are decoded one by one and audio is zero
+        beyond each: decoders have biases, so that what lies behind an end is heard before it.
         """
+        if lengths is not None and len(latent) > 1:
+            samples = latent.new_zeros(len(latent), latent.shape[2] * self.config.mel.hop)
+            for i, frames in enumerate(lengths.tolist()):
+                own = None if speaker is None else speaker[i : i + 1]
+                said = None if pitch is None else pitch[i : i + 1, :frames]
+                alone = self.decode(latent[i : i + 1, :, :frames], own, said)
+                samples[i, : alone.shape[1]] = alone[0]
+            return samples
         if isinstance(self.decoder, SpectralDecoder):
-            samples: Tensor = self.decoder(latent, pitch, speaker)
-        else:
-            samples = self.decoder(latent, speaker)
-        return samples
+            return cast(Tensor, self.decoder(latent, pitch, speaker))
+        return cast(Tensor, self.decoder(latent, speaker))
 
     def steps(
         self, batch: UtteranceBatch, step: int
@@ -434,7 +448,7 @@ class VITS(nn.Module):
             told = self.flow_told(speaker, bells)
             latent = self.bending.inverse(latent, mask[..., :bent], told)
         pitch = None if pitch is None else pitch[:, :decoded]
-        samples = self.decode(latent[..., :decoded], given, pitch)
+        samples = self.decode(latent[..., :decoded], given, pitch, wholes)
         made = lengths.max() if frames is None else torch.minimum(lengths.max(), frames)
         return samples[:, : made * self.config.mel.hop], durations
 
@@ -492,7 +506,7 @@ class VITS(nn.Module):
         latent, _ = self.infer(spectrogram, mask, self._told(self.embed(source), own), noise)
         flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(source, own))
         latent = self.flow.inverse(flowed, mask, self.flow_told(target, other))
-        return self.decode(latent, self.embed(target), moved)
+        return self.decode(latent, self.embed(target), moved, mask.sum((1, 2)))
 
     def recorded(self, batch: UtteranceBatch, mask: Tensor) -> Tensor | None:
         """The batch's pitch ``[batch, frames]``, zero outside the mask, if the model is told it."""
