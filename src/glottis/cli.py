@@ -409,13 +409,15 @@ def export(
         str | None, typer.Option("--license", help="What the voice may be used for.")
     ] = None,
     temperature: Annotated[
-        float,
-        typer.Option("--temperature", help="How much chance the voice speaks with by default."),
-    ] = 0.667,
+        float | None,
+        typer.Option("--temperature", help="How much chance the voice speaks with; else 0.667."),
+    ] = None,
     duration_temperature: Annotated[
-        float,
-        typer.Option("--duration-temperature", help="The same for durations that are drawn."),
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            "--duration-temperature", help="The same for durations that are drawn; else 0.8."
+        ),
+    ] = None,
     conversion: Annotated[
         bool,
         typer.Option("--conversion", help="Also what 'convert' needs, in the same file."),

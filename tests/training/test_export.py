@@ -185,6 +185,30 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert not list(tmp_path.glob("*.onnx*"))
 
 
+def test_runs_of_the_wrong_kind_are_told_what_they_are(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    acoustic, vocoder = runs
+    out = tmp_path / "v.onnx"
+    with pytest.raises(InputError, match="glow_tts holds glow_tts, which is no vocoder"):
+        export_voice(acoustic, out, vocoder=acoustic)
+    for second in (vocoder, acoustic, None):
+        with pytest.raises(InputError, match="holds vocos, a vocoder.*acoustic model first"):
+            export_voice(vocoder, out, vocoder=second)
+
+
+def test_settings_that_make_no_network_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.json: no such network with channels=99"):
+        export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], settings=["channels=99"])
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    facts = json.loads((runs[0] / "run.json").read_text())
+    for content, lacking in (({**facts, "network": None}, "network"), ([], "model, network")):
+        (damaged / "run.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=f"run.json does not say {lacking}"):
+            export_voice(damaged, tmp_path / "v.onnx", vocoder=runs[1])
+
+
 def test_a_graph_that_differs_from_torch_is_not_written(
     runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

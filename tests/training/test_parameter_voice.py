@@ -65,6 +65,10 @@ assert Voice.load({str(out)!r}).speak({SENTENCE!r}).duration > 0.1
 def test_what_does_not_fit_is_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave --vocoder out"):
         export_voice(trained, tmp_path / "v.onnx", vocoder=trained)
+    with pytest.raises(InputError, match="leave --temperature and --duration-temperature out"):
+        export_voice(trained, tmp_path / "v.onnx", noise_scale=0.3)
+    with pytest.raises(InputError, match="cannot convert"):
+        export_voice(trained, tmp_path / "v.onnx", conversion=True)
     out = export_voice(trained, tmp_path / "v.onnx")
     beside = out.with_name(out.name + ".json")
     values = json.loads(beside.read_text(encoding="utf-8"))

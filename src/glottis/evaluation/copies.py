@@ -33,11 +33,11 @@ def copies(run: Path, cuts: Sequence[MonoCut]) -> Iterator[Spoken]:
     import torch
 
     from glottis.corpus import load_audio, load_mel, load_pitch
-    from glottis.export import load_run
+    from glottis.export.runs import is_vocoder, load_run
 
     loaded, facts = load_run(run)
     model: Any = loaded
-    if not model.batches.startswith("windows"):
+    if not is_vocoder(model):
         raise InputError(
             f"{run} holds {facts['model']}, which is no vocoder; export it with one and evaluate "
             "the voice"

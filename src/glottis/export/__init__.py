@@ -28,7 +28,7 @@ from glottis.export.description import (
 )
 from glottis.export.graphs import conversion_graph, languages_of, voice_graph
 from glottis.export.parameters import export_parameters
-from glottis.export.runs import load_run, must_fit, must_have_graph
+from glottis.export.runs import is_vocoder, load_run, must_fit, must_have_graph
 from glottis.export.steps import export_steps
 from glottis.export.storage import Storage, voice_weights, write_graph
 from glottis.files import replacing
@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 AUDIO_AXES = {"input": {1: "text"}, "output": {3: "samples"}, "durations": {1: "text"}}
 """What varies in a graph that speaks."""
+TEMPERATURE, DURATION_TEMPERATURE = 0.667, 0.8
+"""How much chance a voice speaks with when nobody says."""
 
 
 def export_voice(
@@ -56,8 +58,8 @@ def export_voice(
     weights: Storage = "float16",
     name: str | None = None,
     license: str | None = None,
-    noise_scale: float = 0.667,
-    noise_w: float = 0.8,
+    noise_scale: float | None = None,
+    noise_w: float | None = None,
     settings: Sequence[str] = (),
     conversion: bool = False,
 ) -> Path:
@@ -72,8 +74,8 @@ def export_voice(
             scale for each output channel) quarters it; both are computed with as float32.
         name: the voice's name; the file's when left out.
         license: what the voice may be used for, shown by ``glottis voices``.
-        noise_scale: default temperature.
-        noise_w: default temperature of durations, for a model that draws them.
+        noise_scale: default temperature, for a model that draws; 0.667 when left out.
+        noise_w: default temperature of durations, for a model that draws them; 0.8 when left out.
         settings: ``key=value`` words over the run's network settings, for what can still be chosen
             after training: ``n_timesteps=4 solver=dpm2`` of Grad-TTS.
         conversion: put the graph of ``Voice.convert`` into the file, where other programs pass it
@@ -83,30 +85,43 @@ def export_voice(
         ``out``.
 
     Raises:
-        InputError: a folder is not a finished run, the two do not fit (both settings are named),
-            or the graph does not say what torch says.
+        InputError: a folder is not a finished run or the run of another kind of model, the two do
+            not fit (both settings are named), or the graph does not say what torch says.
     """
     if out.suffix != ".onnx":
         raise InputError(f"a voice file ends in .onnx, not {out.name!r}; try -o {out.stem}.onnx")
     if weights not in ("float32", "float16", "int8"):
         raise InputError(f"weights takes float32, float16 or int8, not {weights!r}")
-    if not 0 <= noise_scale < np.inf:
-        raise InputError(f"the temperature must be at least 0, not {noise_scale}")
-    if not 0 <= noise_w < np.inf:
-        raise InputError(f"the temperature of durations must be at least 0, not {noise_w}")
+    for what, asked in (("temperature", noise_scale), ("temperature of durations", noise_w)):
+        if asked is not None and not 0 <= asked < np.inf:
+            raise InputError(f"the {what} must be at least 0, not {asked}")
     acoustic, facts = load_run(run, settings)
+    if is_vocoder(acoustic):
+        raise InputError(
+            f"{run} holds {facts['model']}, a vocoder, which does not read text: name the run "
+            f"folder of an acoustic model first, and this one as --vocoder {run}"
+        )
     if facts.get("foreign_symbols"):
         raise InputError(
             f"{run} was imported and reads the symbols of its authors' text front end, which a "
             "voice file does not have; train a model of your own, or start it from these weights "
             "with initialize="
         )
-    if hasattr(acoustic, "natural_variance"):
+    several = len(facts["speakers"]) > 1
+    if conversion and not (several and hasattr(acoustic, "export_conversion")):
+        raise InputError(f"{run} cannot convert: that takes a VITS of several speakers")
+    by_parameters, by_steps = (hasattr(acoustic, n) for n in ("natural_variance", "export_steps"))
+    if (by_parameters or by_steps) and (noise_scale, noise_w) != (None, None):
+        raise InputError(
+            f"{run} holds {facts['model']}, which draws nothing that a temperature would scale: "
+            "leave --temperature and --duration-temperature out"
+        )
+    if by_parameters:
         if vocoder is not None:
             raise InputError(f"{run} speaks by itself: leave --vocoder out")
         return export_parameters(acoustic, facts, out, weights, name, license)
     decoder = None
-    if hasattr(acoustic, "export_steps"):
+    if by_steps:
         return export_steps(run, acoustic, facts, vocoder, out, weights, name, license)
     must_have_graph(run, acoustic, facts)
     if getattr(acoustic, "end_to_end", False):
@@ -116,12 +131,13 @@ def export_voice(
         raise InputError(f"{run} makes log-mels: name the run folder of a vocoder with --vocoder")
     else:
         decoder, decoder_facts = load_run(vocoder)
+        if not is_vocoder(decoder):
+            raise InputError(
+                f"{vocoder} holds {decoder_facts['model']}, which is no vocoder: name the run "
+                "folder of one with --vocoder"
+            )
         must_have_graph(vocoder, decoder, decoder_facts)
         must_fit(run, facts, vocoder, decoder_facts)
-    speakers = facts["speakers"]
-    several = len(speakers) > 1
-    if conversion and not (several and hasattr(acoustic, "export_conversion")):
-        raise InputError(f"{run} cannot convert: that takes a VITS of several speakers")
     graph = voice_graph(acoustic, decoder)
     spoken = languages_spoken(facts, acoustic)
     inputs: dict[str, Any] = {
@@ -135,7 +151,10 @@ def export_voice(
         check(graph, path, **inputs)
         if conversion:
             embed_conversion(acoustic, path, weights, facts)
-        chance = (noise_scale, noise_w)
+        chance = (
+            TEMPERATURE if noise_scale is None else noise_scale,
+            DURATION_TEMPERATURE if noise_w is None else noise_w,
+        )
         description = description_of(facts, spoken, name or out.stem, license, chance, out)
         write_description(description, out)
     log.info("%s: %.1f MB", out, out.stat().st_size / 1e6)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 JUDGES = "discriminators."
 """How the weights of discriminators begin."""
+FACTS = {
+    "model": str, "network": dict, "data": list, "speakers": list, "languages": list, "mel": dict,
+}  # fmt: skip
+"""What every ``run.json`` says."""
 
 
 def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[str, Any]]:
@@ -23,25 +27,26 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
     ``settings`` are ``key=value`` words over the network's.
 
     Raises:
-        InputError: the folder is not a run, has no weights yet, or they do not fit.
+        InputError: the folder is not a run, has no weights yet, or they do not fit, or there is no
+            network of such settings.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from glottis.models import model_class
 
-    try:
-        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(
-            f"{run} is not a run folder (no readable run.json); 'glottis train' makes one"
-        ) from None
+    facts = _facts(run)
     path = run / "model.safetensors"
     if not path.is_file():
         raise InputError(f"{run} has no weights yet: train until its first checkpoint")
     network, config_class = model_class(facts["model"])
     values = override(facts["network"], settings)
-    model = network(build(config_class, values, f"{run}/run.json: network"))
+    config = build(config_class, values, f"{run}/run.json: network")
+    try:
+        model = network(config)
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        changed = f" with {' '.join(settings)}" if settings else ""
+        raise InputError(f"{run}/run.json: no such network{changed}: {error}") from error
     try:
         weights = load_file(path)
         if not any(name.startswith(JUDGES) for name in weights):
@@ -51,6 +56,31 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{path} does not hold this network: {error}") from error
     return model.eval(), facts
+
+
+def _facts(run: Path) -> dict[str, Any]:
+    """What ``run.json`` says; raises InputError when it cannot be read or lacks something."""
+    path = run / "run.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(
+            f"{run} is not a run folder (no readable run.json); 'glottis train' makes one"
+        ) from None
+    said = facts if isinstance(facts, dict) else {}
+    lacking = [key for key, kind in FACTS.items() if not isinstance(said.get(key), kind)]
+    if lacking:
+        raise InputError(
+            f"{path} does not say {', '.join(lacking)}: it is damaged, or not of a run; copy it "
+            "again from the run folder that 'glottis train' or 'glottis import' made"
+        )
+    return said
+
+
+def is_vocoder(model: nn.Module) -> bool:
+    """Whether a model makes audio from log-mels."""
+    batches: Any = model.batches
+    return str(batches).startswith("windows")
 
 
 def must_have_graph(run: Path, model: nn.Module, facts: dict[str, Any]) -> None:
