@@ -87,6 +87,14 @@ def test_convert_writes_the_recording_with_the_other_voice(
     assert np.abs(other - converted("ann", "ann")).max() > 1e-3
 
 
+@pytest.mark.parametrize("seed", [2**64, 2**70, -1, -(2**70)])
+def test_any_whole_number_is_a_seed(run: Path, recording: Path, tmp_path: Path, seed: int) -> None:
+    voice = export_voice(run, tmp_path / "pair.onnx", weights="float32", conversion=True)
+    words = ["convert", str(recording), "--from", "ann", "--to", "bob", "--seed", str(seed)]
+    for name, by in (("file", voice), ("run", run)):
+        assert main([*words, "--voice", str(by), "-o", str(tmp_path / f"{name}.wav")]) == 0
+
+
 @pytest.mark.parametrize("pitch", [False, True])
 def test_a_voice_file_converts_as_its_run_does(
     run: Path, recording: Path, tmp_path: Path, pitch: bool
@@ -113,6 +121,13 @@ def test_a_voice_file_converts_as_its_run_does(
     words = ["convert", str(recording), "-o", str(tmp_path / "a.wav"), "--voice", str(out)]
     assert main([*words, "--from", "ann", "--to", "bob", "--seed", "3"]) == 0
     np.testing.assert_allclose(read(tmp_path / "a.wav")[0], noisy, atol=1e-4)
+
+    whole = voice.convert((samples * 32768).round().astype(np.int16), source=0, target=1, seed=3)
+    np.testing.assert_allclose(whole.samples, noisy, atol=1e-2)
+    drawn = [voice.convert(recording, source=0, target=1, seed=None).samples for _ in range(2)]
+    assert not np.array_equal(*drawn)
+    with pytest.raises(InputError, match="rate must be above 0"):
+        voice.convert(samples, source=0, target=1, rate=0)
 
     with pytest.raises(InputError, match="no speaker 'eve'"):
         voice.convert(recording, source="ann", target="eve")

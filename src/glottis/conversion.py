@@ -14,6 +14,7 @@ from glottis.audio.files import read
 from glottis.audio.pitch import f0
 from glottis.errors import InputError
 from glottis.models.voice_conversion import FILE, Conversion
+from glottis.voice.checks import checked_seed
 
 
 def conversion_file(path: Path) -> Path | None:
@@ -33,11 +34,12 @@ def convert_by_file(
         InputError: the file is no conversion, does not know a speaker (it lists those it knows), or
             the recording cannot be read or is too short.
     """
+    number = checked_seed(seed)
     conversion = Conversion.load(file)
     rate = conversion.vocoder.sample_rate
     samples, _ = read(recording, rate)
     try:
-        made = conversion.convert(samples, source, target, seed=seed)
+        made = conversion.convert(samples, source, target, seed=number)
     except InputError as error:
         raise InputError(f"{file}, {recording}: {error}") from error
     return np.clip(made, -1.0, 1.0), rate
@@ -95,6 +97,6 @@ def convert(
         torch.tensor([speakers.index(target)]),
         pitch=pitch,
         temperature=temperature,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(checked_seed(seed)),
     )
     return np.clip(converted[0].numpy(), -1.0, 1.0), rate

@@ -191,3 +191,25 @@ except InputError as error:
 def test_resampling_keeps_the_duration(length, target):
     resampled = files.resample(np.zeros(length, np.float32), RATE, target)
     assert abs(len(resampled) - length * target / RATE) <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("int16", "PCM_16"), ("int32", "PCM_32"), ("uint8", "PCM_U8"), ("float64", "DOUBLE")],
+)
+def test_samples_of_any_type_mean_what_they_mean_in_a_file(tmp_path, kind, subtype):
+    wave = np.sin(np.arange(400) / 9.0)
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype)
+    samples = {
+        "int16": lambda: soundfile.read(tmp_path / "a.wav", dtype="int16")[0],
+        "int32": lambda: soundfile.read(tmp_path / "a.wav", dtype="int32")[0],
+        "uint8": lambda: np.frombuffer((tmp_path / "a.wav").read_bytes()[-400:], np.uint8),
+        "float64": lambda: wave,
+    }[kind]()
+    np.testing.assert_array_equal(files.as_float(samples), files.read(tmp_path / "a.wav")[0])
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(9, np.int64), np.zeros((9, 2)), np.full(9, np.nan)])
+def test_what_is_no_sound_is_refused(wrong):
+    with pytest.raises(InputError, match=r"int64|\(9, 2\)|NaN"):
+        files.as_float(wrong)

@@ -117,6 +117,15 @@ def test_any_whole_number_is_a_seed(voice, seed):
     np.testing.assert_array_equal(a, b)
 
 
+def test_numbers_of_numpy_are_numbers(voice):
+    ours = {"speaker": 1, "rate": 1.5, "noise_scale": 0.5, "noise_w": 1, "pause": 1}
+    kinds = {"speaker": np.int64, "rate": np.float32, "noise_scale": np.float16, "pause": np.uint8}
+    theirs = {name: kinds.get(name, np.int32)(value) for name, value in ours.items()}
+    one, other = (voice.speak("Hi. Ho.", seed=0, **each).samples for each in (ours, theirs))
+    np.testing.assert_array_equal(one, other)
+    assert Voice.load(fake_voice.FAKE, threads=np.int64(1))
+
+
 def test_rate_changes_the_duration(voice):
     slow, normal, fast = (voice.speak(TEXT, rate=r, pause=0, seed=0).duration for r in (0.5, 1, 2))
     assert slow / normal == pytest.approx(2, rel=0.2)
@@ -289,6 +298,12 @@ def test_an_unknown_speaker_lists_the_first_ten(voice, piper, tmp_path):
     [
         {"seed": 1.5},
         {"seed": "1"},
+        {"seed": True},
+        {"speaker": True},
+        {"speaker": []},
+        {"rate": np.float32("nan")},
+        {"rate": True},
+        {"noise_scale": True},
         {"noise_scale": -1},
         {"noise_scale": float("nan")},
         {"noise_w": 1e9},
@@ -310,8 +325,9 @@ def test_text_must_be_text(voice):
 
 
 def test_threads_must_be_positive():
-    with pytest.raises(InputError, match="threads"):
-        Voice.load(fake_voice.FAKE, threads=0)
+    for wrong in (0, 1.5, "2", None):
+        with pytest.raises(InputError, match="threads"):
+            Voice.load(fake_voice.FAKE, threads=wrong)
 
 
 def test_several_threads_speak_at_once_and_get_what_one_gets(voice):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,29 @@ def resample(samples: Array, rate: int, target: int) -> Array:
     import soxr
 
     return np.asarray(soxr.resample(samples, rate, target), dtype=np.float32)
+
+
+def as_float(samples: NDArray[Any]) -> Array:
+    """``[samples]`` of any type that a sound file holds -> float32 in [-1, 1].
+
+    Floats stay as they are; whole numbers of 16 or 32 bits, or of 8 without a sign, are divided by
+    their full scale.
+
+    Raises:
+        InputError: another type or shape, or NaN or infinite samples.
+    """
+    if samples.ndim != 1:
+        raise InputError(f"audio must be mono, shape [samples], not {samples.shape}")
+    kind = samples.dtype
+    if kind in (np.int16, np.int32):
+        return (samples / -float(np.iinfo(kind).min)).astype(np.float32)
+    if kind == np.uint8:
+        return (samples.astype(np.float32) - 128.0) / 128.0
+    if kind.kind != "f":
+        raise InputError(f"samples must be float32 in [-1, 1], int16, int32 or uint8, not {kind}")
+    if not np.isfinite(samples).all():
+        raise InputError("the samples hold NaN or infinite values")
+    return samples.astype(np.float32)
 
 
 def write(path: str | os.PathLike[str], samples: Array, rate: int) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from glottis.errors import InputError
 from glottis.text.languages import find_language
 from glottis.text.markup import RATES
+from glottis.voice.checks import checked_factor, checked_seed, is_number, is_whole
 from glottis.voice.description import Description
 from glottis.voice.plan import Say
 
@@ -55,13 +52,10 @@ def choose_manner(
         InputError: a value out of range, or a speaker or language that the voice does not have.
     """
     slowest, fastest = RATES
-    if not isinstance(rate, (int, float)) or not slowest <= rate <= fastest:
+    if not is_number(rate) or not slowest <= rate <= fastest:
         raise InputError(f"rate must be from {slowest} (slow) to {fastest:g} (fast), not {rate}")
-    if seed is None:
-        seed = int.from_bytes(os.urandom(8), "little") >> 1
-    elif not isinstance(seed, (int, np.integer)):
-        raise InputError(f"seed must be a whole number, not {seed!r}")
-    elif not seeded:
+    number = checked_seed(seed)
+    if seed is not None and not seeded:
         _log.warning("%s draws its noise by itself; the seed has no effect", own.name)
     if own.parameters is not None:
         own.parameters.check(pitch, timbre)
@@ -74,14 +68,14 @@ def choose_manner(
         noise_scale = checked_factor("noise_scale", noise_scale)
     if noise_w is not None:
         noise_w = checked_factor("noise_w", noise_w)
-    number = speaker_number(own, speaker)
+    who = speaker_number(own, speaker)
     return Manner(
-        speaker=number,
-        language=_language(own, language, number),
+        speaker=who,
+        language=_language(own, language, who),
         noise_scale=own.noise_scale if noise_scale is None else noise_scale,
-        length_scale=own.length_scale / rate,
+        length_scale=own.length_scale / float(rate),
         noise_w=own.noise_w if noise_w is None else noise_w,
-        seed=int(seed),
+        seed=number,
         pitch=float(pitch),
         timbre=float(timbre),
     )
@@ -96,10 +90,10 @@ def speaker_number(own: Description, speaker: str | int | None) -> int:
     known = own.speakers
     if speaker is None:
         return next(iter(known.values()), 0)
-    if isinstance(speaker, int) and 0 <= speaker < own.num_speakers:
-        return speaker
-    if speaker in known:
-        return known[str(speaker)]
+    if is_whole(speaker) and 0 <= int(speaker) < own.num_speakers:
+        return int(speaker)
+    if isinstance(speaker, str) and speaker in known:
+        return known[speaker]
     if not known:
         raise InputError(
             f"the voice {own.name} has a single speaker without a name; leave the speaker "
@@ -127,17 +121,3 @@ def _language(own: Description, language: str | None, number: int) -> str:
             f"Languages: {', '.join(own.languages)}"
         )
     return found
-
-
-def checked_factor(name: str, value: float) -> float:
-    """A factor on noise, checked."""
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value <= 10:
-        raise InputError(f"{name} must be from 0 to 10, not {value}")
-    return float(value)
-
-
-def checked_seconds(name: str, value: float) -> float:
-    """A time, checked."""
-    if not isinstance(value, (int, float)) or not 0 <= value <= 60:
-        raise InputError(f"{name} must be from 0 to 60 seconds, not {value}")
-    return float(value)

@@ -20,6 +20,7 @@ from glottis.audio.mel_cepstrum import postfiltered
 from glottis.audio.vocoder import TIMBRES, Parameters, VocoderConfig, stream
 from glottis.errors import InputError
 from glottis.kernels import WINDOWS, TrajectoryStream
+from glottis.voice.checks import checked
 
 Array = NDArray[np.float32]
 
@@ -88,8 +89,7 @@ class ParameterVoice:
     def check(self, pitch: float, timbre: float) -> None:
         """Raises InputError for a factor out of range."""
         for name, value, (low, high) in (("pitch", pitch, PITCHES), ("timbre", timbre, TIMBRES)):
-            if not isinstance(value, (int, float)) or not low <= value <= high:
-                raise InputError(f"{name} must be from {low} to {high}, not {value}")
+            checked(name, value, low, high)
 
     def speak(
         self,

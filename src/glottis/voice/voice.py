@@ -16,22 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glottis import voices
-from glottis.audio.files import read, resample
+from glottis.audio.files import as_float, read, resample
 from glottis.audio.limiter import limit
 from glottis.audio.mel import MelConfig, magnitude_spectrogram
 from glottis.audio.pitch import f0
 from glottis.errors import InputError
 from glottis.text import FrontEnd, Utterance
-from glottis.voice.description import check_graph, read_description
-from glottis.voice.fading import faded, faded_in, faded_whole
-from glottis.voice.manner import (
-    Manner,
+from glottis.voice.checks import (
+    SEEDS,
     checked_factor,
     checked_seconds,
-    choose_manner,
-    own_language,
-    speaker_number,
+    checked_seed,
+    is_number,
+    is_whole,
 )
+from glottis.voice.description import check_graph, read_description
+from glottis.voice.fading import faded, faded_in, faded_whole
+from glottis.voice.manner import Manner, choose_manner, own_language, speaker_number
 from glottis.voice.marks import LENGTH, STRESS, phoneme_marks, word_marks
 from glottis.voice.pieces import cut_phonemes
 from glottis.voice.plan import Part, Say, Silence, plan
@@ -103,11 +104,11 @@ class Voice:
         Raises:
             InputError: no such voice, a damaged file, or a JSON that contradicts its graph.
         """
-        if threads < 1:
-            raise InputError(f"threads must be 1 or more, not {threads}")
+        if not is_whole(threads) or threads < 1:
+            raise InputError(f"threads must be a whole number from 1 on, not {threads}")
         return cls(
             voices.find(name),
-            threads=threads,
+            threads=int(threads),
             lexicon=Path(lexicon) if lexicon is not None else None,
         )
 
@@ -266,30 +267,35 @@ class Voice:
 
     def convert(
         self,
-        recording: str | os.PathLike[str] | Array,
+        recording: str | os.PathLike[str] | NDArray[Any],
         *,
         source: str | int,
         target: str | int,
         rate: int | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         noise_scale: float = 1.0,
     ) -> Speech:
         """Say a recording again with another speaker's voice: the same words, at the same times.
 
         Args:
-            recording: a sound file, or float32 ``[samples]`` at ``rate`` Hz (the voice's own when
-                left out).
+            recording: a sound file, or ``[samples]``, floats in [-1, 1] or the whole numbers of a
+                sound file (:func:`glottis.audio.files.as_float`).
             source: who speaks in it, a name from :attr:`speakers` or its id.
             target: who shall.
-            rate: of samples.
-            seed: the same seed gives the same audio.
+            rate: of samples, in Hz; the voice's own when left out.
+            seed: the same seed gives the same audio; a new one for every call when None.
             noise_scale: how far from the most likely latents the voice draws.
 
         Raises:
             InputError: the voice was exported without its conversion, does not know a speaker, or
-                the recording cannot be read or is too short.
+                the recording cannot be read, holds no samples of sound or is too short.
         """
         speakers = [speaker_number(self._description, name) for name in (source, target)]
+        if rate is None:
+            rate = self.sample_rate
+        elif not is_number(rate) or not 0 < rate < math.inf:
+            raise InputError(f"rate must be above 0 Hz, or left out, not {rate}")
+        number = checked_seed(seed)
         if self._conversion is None:
             self._conversion = open_session(self.path, self._threads, simplify=False, second=True)
         known = self._conversion.get_modelmeta().custom_metadata_map
@@ -300,7 +306,7 @@ class Voice:
             mel_high=self.sample_rate / 2,
         )
         if isinstance(recording, np.ndarray):
-            samples = resample(recording, rate or self.sample_rate, self.sample_rate)
+            samples = resample(as_float(recording), rate, self.sample_rate)
         else:
             samples, _ = read(recording, self.sample_rate)
         if len(samples) < config.fft_size:
@@ -315,7 +321,7 @@ class Voice:
             "source": np.array(speakers[:1], np.int64),
             "target": np.array(speakers[1:], np.int64),
             "scale": np.array([checked_factor("noise_scale", noise_scale)], np.float32),
-            "seed": np.array([seed], np.int64),
+            "seed": np.array([number], np.int64),
         }
         if "pitch" in {given.name for given in self._conversion.get_inputs()}:
             feeds["pitch"] = f0(samples, config.sample_rate, config.hop)[0][None]
@@ -349,7 +355,7 @@ class Voice:
         progress: Callable[[int, int], None] | None,
     ) -> Iterator[Speech]:
         # Every piece needs a noise of its own.
-        seeds = ((manner.seed + i * 0x9E3779B97F4A7C15) & (2**63 - 1) for i in itertools.count())
+        seeds = ((manner.seed + i * 0x9E3779B97F4A7C15) & SEEDS for i in itertools.count())
         said = False
         # Silence that is due before what is said next, and marks that fall into it.
         silence = 0.0
