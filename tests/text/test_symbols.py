@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glottis.errors import InputError
-from glottis.text.symbols import DEFAULT, NUM_SYMBOLS, Symbols
+from glottis.text.symbols import DEFAULT, NUM_SYMBOLS, Symbols, with_characters
 
 # Known from published Piper voices; moving any of these would break every voice file.
 KNOWN = {
@@ -86,3 +86,15 @@ def test_unknown_symbols_are_skipped_and_reported_once(caplog: pytest.LogCapture
 def test_bad_maps_are_refused(phoneme_id_map: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
         Symbols(phoneme_id_map)
+
+
+def test_further_characters_take_the_spare_ids() -> None:
+    symbols = with_characters("aбßб\u0308")
+    further = {"ß": [161], "\u0308": [162], "б": [163]}
+    assert symbols.phoneme_id_map == DEFAULT.phoneme_id_map | further
+    assert with_characters("abc").phoneme_id_map == DEFAULT.phoneme_id_map
+    # As many as an embedding has room for, and not one more.
+    room = [chr(0x4E00 + i) for i in range(NUM_SYMBOLS - len(DEFAULT))]
+    assert len(with_characters(room)) == NUM_SYMBOLS
+    with pytest.raises(InputError, match=r"96 characters .* room for 95.*phonemes=espeak"):
+        with_characters([*room, "é"])

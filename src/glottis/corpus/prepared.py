@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from glottis.audio.mel import MelConfig
 from glottis.config import build
 from glottis.errors import InputError
+from glottis.text.symbols import DEFAULT, Symbols, with_characters
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -43,12 +45,13 @@ class Prepared:
         mel: how the features of all of them were made.
         speakers, languages: sorted names.
         speaker_languages: what each speaker speaks; of several languages the first folder's.
+        phonemes: what the transcripts became, ``"espeak"``'s phonemes or plain ``"text"``.
         counts: cuts in each split.
         minutes: minutes of speech in each split.
 
     Raises:
         InputError: no folder given, one is not a prepared corpus, or two were made with different
-            mel settings.
+            mel settings or phonemes.
     """
 
     def __init__(self, dirs: Sequence[Path]) -> None:
@@ -67,6 +70,14 @@ class Prepared:
                     f"{mels[0]} and {mel}; prepare one of them again with the other's settings"
                 )
         self.mel = mels[0]
+        kinds = [item["settings"].get("phonemes", "espeak") for item in all_settings]
+        for folder, kind in zip(self.dirs, kinds, strict=True):
+            if kind != kinds[0]:
+                raise InputError(
+                    f"{self.dirs[0]} was prepared with phonemes={kinds[0]}, {folder} with "
+                    f"phonemes={kind}; prepare one of them again with the other's setting"
+                )
+        self.phonemes: str = kinds[0]
         self.speakers = sorted({name for item in all_settings for name in item["speakers"]})
         self.languages = sorted({item["language"] for item in all_settings})
         self.speaker_languages: dict[str, str] = {}
@@ -76,6 +87,21 @@ class Prepared:
         splits: tuple[Split, ...] = ("train", "test")
         self.counts = {s: sum(int(item["counts"][s]) for item in all_settings) for s in splits}
         self.minutes = {s: sum(float(item["minutes"][s]) for item in all_settings) for s in splits}
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """Phonemes to ids: Piper's default map, for plain text with the characters that it lacks.
+
+        Raises:
+            InputError: the transcripts have too many different characters.
+        """
+        if self.phonemes == "espeak":
+            return DEFAULT
+        characters: set[str] = set()
+        for folder in self.dirs:
+            for item in read_manifest(folder):
+                characters.update(item["supervisions"][0]["custom"]["phonemes"])
+        return with_characters(characters)
 
     def cuts(self, split: Split) -> CutSet:
         """The cuts of one split, read from disk each time they are iterated over.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import glottis
 from glottis.export.graphs import languages_of
 from glottis.files import replacing
-from glottis.text.symbols import DEFAULT, NUM_SYMBOLS
+from glottis.text.symbols import DEFAULT, NUM_SYMBOLS, Symbols
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +28,16 @@ def languages_spoken(facts: dict[str, Any], model: nn.Module) -> dict[str, str]:
     return dict.fromkeys(facts["speakers"], known[0])
 
 
+def phonemes_of(facts: dict[str, Any]) -> str:
+    """What a run reads, ``"espeak"``'s phonemes or plain ``"text"``, by its ``run.json``."""
+    return str(facts.get("phonemes", "espeak"))
+
+
+def symbols_of(facts: dict[str, Any]) -> Symbols:
+    """The ids of what a run reads, by its ``run.json``."""
+    return Symbols(facts["phoneme_id_map"]) if "phoneme_id_map" in facts else DEFAULT
+
+
 def metadata_of(facts: dict[str, Any], spoken: dict[str, str]) -> dict[str, str]:
     """What sherpa-onnx reads from the graph itself."""
     language = next(iter(spoken.values()))
@@ -36,7 +46,7 @@ def metadata_of(facts: dict[str, Any], spoken: dict[str, str]) -> dict[str, str]
         "comment": "piper",
         "language": language,
         "voice": language,
-        "has_espeak": "1",
+        "has_espeak": str(int(phonemes_of(facts) == "espeak")),
         "n_speakers": str(len(facts["speakers"])),
         "sample_rate": str(facts["mel"]["sample_rate"]),
     }
@@ -66,9 +76,9 @@ def description_of(
         "espeak": {"voice": language},
         "language": {"code": language},
         "inference": {"noise_scale": chance[0], "length_scale": 1.0, "noise_w": chance[1]},
-        "phoneme_type": "espeak",
+        "phoneme_type": phonemes_of(facts),
         "phoneme_map": {},
-        "phoneme_id_map": DEFAULT.phoneme_id_map,
+        "phoneme_id_map": symbols_of(facts).phoneme_id_map,
         "num_symbols": NUM_SYMBOLS,
         "num_speakers": len(speakers),
         "speaker_id_map": {s: i for i, s in enumerate(speakers)} if len(speakers) > 1 else {},

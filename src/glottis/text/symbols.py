@@ -7,7 +7,7 @@ followed by a pad, then end. The pads give an aligner somewhere to put silence a
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from glottis.errors import InputError
 
@@ -111,3 +111,21 @@ class Symbols:
 
 DEFAULT = Symbols({symbol: [number] for number, symbol in enumerate(_ORDER)})
 """Piper's default map for espeak-ng phonemes: 161 symbols, ids 0 to 160."""
+
+
+def with_characters(characters: Iterable[str]) -> Symbols:
+    """The default map, and those of ``characters`` that it lacks, sorted, at its spare ids.
+
+    Raises:
+        InputError: there are more of them than spare ids.
+    """
+    further = sorted({*characters} - DEFAULT.phoneme_id_map.keys())
+    spare = range(len(DEFAULT), NUM_SYMBOLS)
+    if len(further) > len(spare):
+        raise InputError(
+            f"the transcripts have {len(further)} characters beside the {len(DEFAULT)} that every "
+            f"voice knows, and there is room for {len(spare)}: "
+            f"{' '.join(further[:20])} ...; spell the rare ones with others, or prepare with "
+            "phonemes=espeak"
+        )
+    return Symbols(DEFAULT.phoneme_id_map | {c: [i] for c, i in zip(further, spare, strict=False)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -25,6 +26,7 @@ from glottis.corpus.batches import ParameterBatch, UtteranceBatch, WindowBatch, 
 from glottis.corpus.parameters import continuous_log_pitch, load_parameters
 from glottis.corpus.prepared import Split
 from glottis.errors import InputError
+from glottis.export.description import phonemes_of, symbols_of
 from glottis.text.symbols import Symbols
 from glottis.training.config import TrainingConfig
 from glottis.training.durations import durations_of
@@ -45,7 +47,7 @@ class Batches(IterableDataset):
         kind: one of ``KINDS``.
         config: batch sizes and the seed.
         durations: frames of every phoneme id, by cut, when they are given.
-        symbols: phonemes to ids; not for windows.
+        symbols: phonemes to ids; the corpora's own when left out.
         vocoder: which parameters; for ``"parameters"``.
         start: the first position to give.
     """
@@ -67,9 +69,10 @@ class Batches(IterableDataset):
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         self.corpus, self.split, self.kind, self.config = corpus, split, kind, config
-        self.symbols, self.durations, self.vocoder = symbols, durations, vocoder
+        self.durations, self.vocoder = durations, vocoder
         self.start, self.once = start, once
         self.windows = kind.startswith("windows")
+        self.symbols = symbols or (None if self.windows else corpus.symbols)
         self.speakers = {name: index for index, name in enumerate(corpus.speakers)}
         self.languages = {name: index for index, name in enumerate(corpus.languages)}
 
@@ -193,6 +196,21 @@ class Batches(IterableDataset):
         return WindowBatch(names, torch.stack(mels), torch.stack(audio), speaker, told)
 
 
+def symbols_read(run: Path, facts: dict[str, Any], corpus: Prepared) -> Symbols:
+    """The ids of what a run reads, by its ``run.json``.
+
+    Raises:
+        InputError: the corpus was prepared with other phonemes.
+    """
+    ours, theirs = corpus.phonemes, phonemes_of(facts)
+    if ours != theirs:
+        raise InputError(
+            f"{run} reads phonemes={theirs}, {corpus.dirs[0]} was prepared with phonemes={ours}; "
+            f"prepare it again with phonemes={theirs}"
+        )
+    return symbols_of(facts)
+
+
 class _AtLeast:
     """Picklable predicate: the cut lasts at least ``seconds``."""
 
@@ -211,12 +229,11 @@ class Data(lightning.LightningDataModule):
         corpus: Prepared,
         kind: str,
         config: TrainingConfig,
-        symbols: Symbols | None,
         durations: Mapping[str, Sequence[int]] | None = None,
         vocoder: VocoderConfig | None = None,
     ) -> None:
         super().__init__()
-        self.corpus, self.kind, self.config, self.symbols = corpus, kind, config, symbols
+        self.corpus, self.kind, self.config = corpus, kind, config
         self.durations, self.vocoder = durations, vocoder
         self.start: Position = (0, 0)
 
@@ -232,7 +249,6 @@ class Data(lightning.LightningDataModule):
             split,
             self.kind,
             self.config,
-            symbols=self.symbols,
             durations=self.durations,
             vocoder=self.vocoder,
             start=(0, 0) if once else self.start,

@@ -64,26 +64,26 @@ def write_durations(run: Path, data: Sequence[Path], out: Path) -> int:
         out: the file.
 
     Raises:
-        InputError: the run's model does not align.
+        InputError: the run's model does not align, or reads other phonemes than the corpora have.
     """
     import torch
 
     from glottis.blocks.blanks import PAD
     from glottis.corpus import Prepared
     from glottis.export import load_run
-    from glottis.text.symbols import DEFAULT
     from glottis.training.config import TrainingConfig
-    from glottis.training.data import Batches
+    from glottis.training.data import Batches, symbols_read
 
     model, facts = load_run(run)
     if not hasattr(model, "align"):
         raise InputError(f"{run} holds {facts['model']}, which aligns nothing")
     corpus = Prepared(list(data))
+    symbols = symbols_read(run, facts, corpus)
     count = 0
     with replacing(out) as path, path.open("w", encoding="utf-8") as file, torch.no_grad():
         for split in ("train", "test"):
             settings = TrainingConfig(batch_size=8, buckets=2)
-            batches = Batches(corpus, split, "utterances", settings, symbols=DEFAULT, once=True)
+            batches = Batches(corpus, split, "utterances", settings, symbols=symbols, once=True)
             for batch, _ in batches:
                 found = model.align(batch).durations  # type: ignore[operator]
                 for i, name in enumerate(batch.names):

@@ -32,6 +32,7 @@ from glottis.corpus.prepared import (
 )
 from glottis.errors import InputError
 from glottis.files import replacing
+from glottis.text.symbols import Symbols
 
 log = logging.getLogger("glottis.training")
 
@@ -53,9 +54,10 @@ def write_predicted(run: Path, data: Sequence[Path], out: Path, batch_size: int 
 
     Raises:
         InputError: the run has no such model, or was trained with other mel settings (both are
-            named) or without one of the speakers.
+            named), without one of the speakers or on other phonemes.
     """
     from glottis.export import load_run
+    from glottis.training.data import symbols_read
 
     model, facts = load_run(run)
     predict = getattr(model, "predict", None)
@@ -73,6 +75,7 @@ def write_predicted(run: Path, data: Sequence[Path], out: Path, batch_size: int 
     unknown = sorted(set(corpus.speakers) - set(facts["speakers"]))
     if unknown:
         raise InputError(f"{run} does not know the speaker {unknown[0]!r} of {data[0]}")
+    symbols = symbols_read(run, facts, corpus)
     stamp = _digest(run / "model.safetensors")
     folders = []
     for index, source in enumerate(map(Path, data)):
@@ -81,7 +84,7 @@ def write_predicted(run: Path, data: Sequence[Path], out: Path, batch_size: int 
         if _is_done(folder, stamp):
             log.info("%s has the log-mels of these weights already", folder)
             continue
-        _write_one(model, facts, source, folder, stamp, batch_size)
+        _write_one(model, facts, symbols, source, folder, stamp, batch_size)
     return folders
 
 
@@ -98,12 +101,16 @@ def _digest(path: Path) -> str:
 
 
 def _write_one(
-    model: Any, facts: dict[str, Any], source: Path, folder: Path, stamp: str, batch_size: int
+    model: Any,
+    facts: dict[str, Any],
+    symbols: Symbols,
+    source: Path,
+    folder: Path,
+    stamp: str,
+    batch_size: int,
 ) -> None:
     """One corpus: log-mels first, the manifest and the settings when they are all there."""
     import torch
-
-    from glottis.text.symbols import DEFAULT
 
     speakers = {name: index for index, name in enumerate(facts["speakers"])}
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +124,7 @@ def _write_one(
             continue
         # Of the first cut alone, so that a run that goes on writes what an unbroken one would.
         generator.manual_seed(int(hashlib.sha256(missing[0]["id"].encode()).hexdigest()[:12], 16))
-        batch = _batch(missing, source, speakers, DEFAULT)
+        batch = _batch(missing, source, speakers, symbols)
         with torch.no_grad():
             found, _, _ = model.predict(batch, generator)
         for cut, mel, size in zip(missing, found.after, batch.mel_lengths.tolist(), strict=True):
@@ -159,7 +166,9 @@ def _name(cut: dict[str, Any]) -> str:
     return hashlib.sha256(cut["id"].encode()).hexdigest()[:24]
 
 
-def _batch(cuts: list[dict[str, Any]], source: Path, speakers: dict[str, int], symbols: Any) -> Any:
+def _batch(
+    cuts: list[dict[str, Any]], source: Path, speakers: dict[str, int], symbols: Symbols
+) -> Any:
     import torch
 
     from glottis.corpus.batches import UtteranceBatch, pad

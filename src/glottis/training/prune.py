@@ -27,7 +27,6 @@ from glottis.errors import InputError
 from glottis.export.runs import load_run
 from glottis.files import replacing
 from glottis.models import model_class
-from glottis.text.symbols import DEFAULT
 from glottis.training.config import TrainingConfig
 from glottis.training.data import Batches
 
@@ -170,7 +169,7 @@ def _listen(
     # One at a time: what padding is would count as speech.
     config = TrainingConfig(batch_size=1, buckets=1)
     left = seconds * corpus.mel.frame_rate
-    for batch, (epoch, _) in Batches(corpus, "train", model.batches, config, symbols=DEFAULT):
+    for batch, (epoch, _) in Batches(corpus, "train", model.batches, config):
         if epoch > 0 or left <= 0:
             break
         assert not isinstance(batch, ParameterBatch)  # whose models have no such blocks

@@ -131,7 +131,6 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
 
     from glottis.corpus import Prepared
     from glottis.models import model_class
-    from glottis.text.symbols import DEFAULT
     from glottis.training.callbacks import AlignmentWatch, Checkpoints, Pictures, Progress
     from glottis.training.data import Data
     from glottis.training.durations import read_durations
@@ -154,7 +153,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     model = network(build(config_class, values, f"{recipe.model} network"))
-    _describe(folder, recipe, corpus, model.config)
+    _describe(folder, recipe, corpus, model)
     log_to(folder / "train.log")
     if config.initialize:
         names = {"speakers": corpus.speakers, "languages": corpus.languages}
@@ -164,7 +163,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     task = Task(model, config)
     durations = read_durations(Path(config.durations)) if config.durations else None
     vocoder = getattr(model.config, "vocoder", None)
-    module = Data(corpus, model.batches, config, DEFAULT, durations, vocoder)
+    module = Data(corpus, model.batches, config, durations, vocoder)
     state = folder / "state.ckpt"
     if state.exists():
         saved = torch.load(state, map_location="cpu", weights_only=True)["glottis"]
@@ -256,34 +255,69 @@ def choose_precision(config: TrainingConfig) -> str:
     return "bf16" if native else "fp32"
 
 
-def _describe(folder: Path, recipe: Recipe, corpus: Any, network: Any) -> None:
+def _describe(folder: Path, recipe: Recipe, corpus: Any, model: Any) -> None:
     """Write recipe.yaml and run.json, refusing a folder that holds another network."""
     facts = {
         "model": recipe.model,
-        "network": as_dict(network),
+        "network": as_dict(model.config),
         "data": [str(path) for path in corpus.dirs],
         "speakers": corpus.speakers,
         "languages": corpus.languages,
         "speaker_languages": corpus.speaker_languages,
         "mel": asdict(corpus.mel),
     }
-    path = folder / "run.json"
-    if path.exists() and (folder / "state.ckpt").exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before["model"] == recipe.model:
-            # A setting that was added since has its default there.
-            known = build(type(network), before["network"], f"{path}: network")
-            before["network"] = json.loads(json.dumps(as_dict(known)))
-        for key in ("model", "network", "speakers"):
-            if before[key] != json.loads(json.dumps(facts[key])):
-                raise InputError(
-                    f"{folder} holds a run with another {key} ({before[key]}); "
-                    "continue it with its own settings or choose another --out"
-                )
-    with replacing(path) as temporary:
+    if not model.batches.startswith("windows"):
+        facts["phonemes"] = corpus.phonemes
+        if corpus.phonemes == "text":
+            facts["phoneme_id_map"] = corpus.symbols.phoneme_id_map
+    if (folder / "state.ckpt").exists():
+        _must_continue(folder, json.loads(json.dumps(facts)), type(model.config))
+    with replacing(folder / "run.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     with replacing(folder / "recipe.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(as_dict(recipe), sort_keys=False), encoding="utf-8")
+
+
+def _must_continue(folder: Path, facts: dict[str, Any], config_class: type) -> None:
+    """Raises InputError when the run in ``folder`` is not the one of which these are the facts."""
+    path = folder / "run.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        missing = [
+            key for key in ("model", "network", "speakers", "languages") if key not in before
+        ]
+        damage = f"it lacks {', '.join(missing)}" if missing else ""
+    except (OSError, ValueError, TypeError) as error:
+        damage = str(error)
+    if damage:
+        raise InputError(
+            f"{path} does not say what {folder / 'state.ckpt'} holds ({damage}); move the state "
+            "away to begin anew, or choose another --out"
+        )
+    if before["model"] == facts["model"]:
+        # A setting that was added since has its default there.
+        known: Any = build(config_class, before["network"], f"{path}: network")
+        before["network"] = json.loads(json.dumps(as_dict(known)))
+    if "phonemes" in facts:
+        before.setdefault("phonemes", "espeak")
+    for key in ("model", "network", "speakers", "languages", "phonemes", "phoneme_id_map"):
+        if before.get(key) != facts.get(key):
+            raise InputError(
+                f"{folder} holds a run with another {key} "
+                f"({_differences(before.get(key), facts.get(key))}); "
+                "continue it with its own settings or choose another --out"
+            )
+
+
+def _differences(there: Any, here: Any, name: str = "") -> str:
+    """Which settings differ, with both values."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        return ", ".join(
+            _differences(there.get(key), here.get(key), f"{name}.{key}" if name else key)
+            for key in sorted({*there, *here})
+            if there.get(key) != here.get(key)
+        )
+    return f"{name and f'{name}: '}{there} there, {here} here"
 
 
 def log_to(path: Path) -> None:
