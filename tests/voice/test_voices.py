@@ -50,6 +50,23 @@ def test_a_damaged_voice_does_not_stop_the_listing(home, content):
     assert "fake.onnx.json" in info.problem
 
 
+def test_links_that_lead_nowhere_and_folders_are_no_voices(home):
+    good = fake_voice.copy(fake_voice.FAKE, home / "second", "lost")
+    (home / "first" / "lost.onnx").symlink_to(home / "away.onnx")
+    (home / "first" / "dir.onnx").mkdir()
+    assert voices.describe(home / "first" / "lost.onnx").problem.startswith("lost.onnx: ")
+    names = [voice.name for voice in voices.installed()]
+    assert "lost" in names
+    assert "dir" not in names
+    assert Voice.load("lost").path == good
+    with pytest.raises(InputError, match=r"there is no voice 'dir'\.(?! Did you mean)"):
+        Voice.load("dir")
+    good.unlink()
+    assert "lost" not in [voice.name for voice in voices.installed()]
+    with pytest.raises(InputError, match=r"first/lost\.onnx is a link to .*away\.onnx"):
+        Voice.load("lost")
+
+
 def test_an_unknown_voice_lists_the_installed_and_the_nearest(home):
     fake_voice.copy(fake_voice.FAKE, home / "first", "english-fake")
     with pytest.raises(InputError, match=r"'english-fak'.*Did you mean 'english-fake'.*Installed:"):

@@ -66,6 +66,11 @@ def describe(path: Path) -> VoiceInfo:
         problem = f"{path.name}.json is missing"
     except (OSError, ValueError) as error:
         problem, values = f"{path.name}.json cannot be read: {error}", {}
+    size = 0
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        problem = f"{path.name}: {error.strerror or error}"
     ours = _table(values, "glottis")
     card = path.with_suffix(".md")
     default = str(_table(values, "espeak").get("voice"))
@@ -76,7 +81,7 @@ def describe(path: Path) -> VoiceInfo:
             _table(values, "language").get("code") or _table(values, "espeak").get("voice") or "?"
         ),
         speakers=tuple(map(str, _table(values, "speaker_id_map"))),
-        size=path.stat().st_size,
+        size=size,
         license=str(ours["license"]) if ours.get("license") else None,
         card=card if card.is_file() else None,
         problem=problem,
@@ -103,10 +108,13 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
         if not path.is_file():
             raise InputError(f"there is no voice file {path}")
         return path
-    for folder in folders():
-        path = folder / f"{text}.onnx"
+    paths = [folder / f"{text}.onnx" for folder in folders()]
+    for path in paths:
         if path.is_file():
             return path
+    for path in paths:
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {os.readlink(path)}, which is no file")
     names = [voice.name for voice in installed()]
     near = difflib.get_close_matches(text, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -117,8 +125,12 @@ def find(name: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _graphs(folder: Path) -> list[Path]:
-    """By name: as files, ``english-light.onnx`` would come before ``english.onnx``."""
-    return sorted(folder.glob("*.onnx"), key=lambda path: path.stem) if folder.is_dir() else []
+    """The files, by name: with suffixes, ``english-light.onnx`` would be before ``english.onnx``.
+
+    Folders and links that lead nowhere are left out: they cannot be named.
+    """
+    found = [path for path in folder.glob("*.onnx") if path.is_file()] if folder.is_dir() else []
+    return sorted(found, key=lambda path: path.stem)
 
 
 def _default() -> Path:
