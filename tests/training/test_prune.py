@@ -126,6 +126,9 @@ def test_what_cannot_be_pruned_is_named(runs: dict[str, Path], data: Path, tmp_p
         prune_run(runs["vocos"], tmp_path / "a", 40)
     with pytest.raises(InputError, match="too few to choose among 40"):
         prune_run(runs["vocos"], tmp_path / "a", 24, seconds=0.1)
+    for seconds in (0, -1, float("nan")):
+        with pytest.raises(InputError, match="--seconds must be above 0"):
+            prune_run(runs["vocos"], tmp_path / "a", 24, seconds=seconds)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
     with pytest.raises(InputError, match="is not empty"):

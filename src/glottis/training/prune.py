@@ -120,6 +120,8 @@ def prune_run(
         raise InputError(
             f"--hidden takes 1 to {widest - 1}, fewer channels than {run} has, not {hidden}"
         )
+    if not seconds > 0:
+        raise InputError(f"--seconds must be above 0, not {seconds:g}")
     corpus = Prepared([Path(each) for each in data or facts["data"]])
     for kind, ours in (("speakers", corpus.speakers), ("languages", corpus.languages)):
         if ours != facts[kind]:
@@ -128,7 +130,7 @@ def prune_run(
                 "name the prepared corpora of the run with --data"
             )
     moments = _listen(model, blocks, corpus, seconds)
-    heard = min(int(each[-1, -1]) for each in moments.values())
+    heard = min(int(each[-1, -1]) for each in moments.values()) if moments else 0
     if heard < PER_UNIT * widest:
         raise InputError(
             f"{heard} frames were heard, too few to choose among {widest} channels; "
