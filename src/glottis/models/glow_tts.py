@@ -205,6 +205,8 @@ class GlowTTS(nn.Module):
     """Text to log-mels, and the exact likelihood of log-mels given text."""
 
     batches = "utterances"
+    unit_speakers = True
+    """Embeddings of speakers are heard at a length of 1."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()

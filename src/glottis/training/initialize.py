@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +18,8 @@ from torch.nn.utils import parametrize
 from glottis.blocks.convnext import ConvNeXtBlock
 from glottis.errors import InputError
 from glottis.export import voice_weights
+from glottis.training.fold import fold
+from glottis.voices import installed
 
 log = logging.getLogger("glottis.training")
 
@@ -33,7 +35,9 @@ HEARD = "speaker_language"
 def load_weights(
     model: nn.Module, path: Path, names: Mapping[str, Sequence[str]] | None = None
 ) -> None:
-    """Load a run folder's weights, any safetensors file's, or a voice's (``.onnx``) into ``model``.
+    """Load a run folder's weights, any safetensors file's, or a voice's into ``model``.
+
+    ``path`` may also be the name of an installed voice.
 
     Weights whose name and shape fit are taken, and the log says which parts of the network they
     are, and what starts anew. ConvNeXt blocks with fewer hidden channels, as ``glottis prune``
@@ -43,19 +47,27 @@ def load_weights(
 
     ``names`` are the model's ``speakers`` and ``languages``, in order: whoever the source knows by
     the same name keeps their rows, whatever the order and number; who is new begins as the mean of
-    those known.
+    those known. A model of one speaker or language has no table; what the source's says becomes
+    part of the weights (:mod:`glottis.training.fold`).
 
     Raises:
         InputError: the file is missing or unreadable, or nothing in it fits.
     """
     file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file() and file.name == str(path):
+        # No path, so perhaps the name of a voice.
+        file = next((v.path for v in installed() if path.name in (v.name, v.path.name)), file)
     if not file.is_file():
-        raise InputError(f"there are no weights at {file}")
+        raise InputError(
+            f"there are no weights at {file}; initialize takes a run folder, a .safetensors file, "
+            "or a voice by its path or name"
+        )
     own = model.state_dict()
     parts = voice_weights(file) if file.suffix == ".onnx" else [_read(file)]
     adapted = getattr(model, "adapted", dict)
-    renamed = [_renumbered(adapted(part), own, _names(file), names or {}) for part in parts]
-    renamed = [_widened(model, own, part) for part in renamed]
+    theirs, ours = _names(file), names or {}
+    folded = [fold(model, adapted(part), theirs, ours) for part in parts]
+    renamed = [_widened(model, own, _renumbered(part, own, theirs, ours)) for part in folded]
     found = [{k: v for k, v in part.items() if _fits(model, own, k, v)} for part in renamed]
     fitting = max(found, key=len)
     if getattr(model, "end_to_end", False):
@@ -84,14 +96,17 @@ def load_weights(
         module, _, leaf = name.rpartition(".")
         parametrizations = f"{module}.parametrizations.{leaf}."
         missing = {key for key in missing if not key.startswith(parametrizations)}
-    left = sorted(missing)
-    if left:
-        log.warning(
-            "%d weights are not in %s and start anew: %s",
-            len(left),
-            file,
-            ", ".join(left[:5]) + (" ..." if len(left) > 5 else ""),
-        )
+    if missing:
+        log.warning("not in %s and started anew: %s", file, _parts(missing, taken))
+
+
+def _parts(missing: Collection[str], taken: Collection[str]) -> str:
+    """The parts that weights belong to, and in a part of which some were ``taken``, the parts of
+    that."""
+    depth = {True: 2, False: 1}
+    named = (key.split(".") for key in missing)
+    parts = Counter(".".join(words[: depth[words[0] in taken]]) for words in named)
+    return ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
 
 
 def _read(file: Path) -> dict[str, Tensor]:

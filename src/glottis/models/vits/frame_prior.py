@@ -119,10 +119,10 @@ class FramePrior(nn.Module):
         return speaker if condition is None else condition + speaker
 
 
-def adapted(prior: FramePrior, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def adapted(prior: FramePrior, weights: dict[str, Tensor], several: bool) -> dict[str, Tensor]:
     """Weights of a Glow-TTS under the names that they have in a VITS with this frame prior.
 
-    That model is told the speaker. A frame prior that is not hears the mean of all speakers.
+    That model is told the speaker. A frame prior of ``several`` that is not hears their mean.
     """
     flow = ("decoder.norms.", "decoder.mixers.", "decoder.couplings.")
     result = {}
@@ -141,14 +141,15 @@ def adapted(prior: FramePrior, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         bias = weights["encoder.mean.bias"]
         result["encoder.project.bias"] = torch.cat([bias, torch.zeros_like(bias)])
     table = weights.get("speakers.weight")
-    if table is None or prior.given:
+    if table is None or prior.given or not several:
         return result
     speaker = nn.functional.normalize(table, dim=1).mean(0)
-    start, heard = "frame_prior.regression.start.", result.get("frame_prior.pitch.project.bias")
+    start, heard = "frame_prior.regression.start.", "frame_prior.pitch.project.bias"
     weight, channels = result.get(f"{start}weight"), prior.regression.start.in_channels
-    if weight is not None and weight.shape[1] == channels + len(speaker):
-        result[f"{start}weight"] = weight[:, :channels]
-        result[f"{start}bias"] = result[f"{start}bias"] + weight[:, channels:, 0] @ speaker
-    if heard is not None:
-        result["frame_prior.pitch.project.bias"] = heard + speaker
+    if weight is None or weight.shape[1] != channels + len(speaker):
+        return result  # It was of no speaker either.
+    result[f"{start}weight"] = weight[:, :channels]
+    result[f"{start}bias"] = result[f"{start}bias"] + weight[:, channels:, 0] @ speaker
+    if heard in result:
+        result[heard] = result[heard] + speaker
     return result

@@ -103,6 +103,11 @@ class VITS(nn.Module):
         return {"generator": rest, "discriminator": judges}
 
     @property
+    def unit_speakers(self) -> bool:
+        """Whether embeddings of speakers are heard at a length of 1."""
+        return self.config.unit_speakers
+
+    @property
     def _group(self) -> int:
         """Frames that the prior takes at once."""
         return 1 if self.frame_prior is None else self.frame_prior.group
@@ -114,7 +119,9 @@ class VITS(nn.Module):
 
     def adapted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """A Glow-TTS' weights under the names that they have here."""
-        return weights if self.frame_prior is None else adapted(self.frame_prior, weights)
+        if self.frame_prior is None:
+            return weights
+        return adapted(self.frame_prior, weights, several=self.config.speakers > 1)
 
     def explain(
         self,
