@@ -383,6 +383,23 @@ def test_ssml_breaks_are_silence_and_marks_have_times(voice):
     assert words["Slow"].end - words["Slow"].start > 1.4 * (words["Fast"].end - words["Fast"].start)
 
 
+@pytest.mark.parametrize("then", ["", "<break time='0s'/>", "<break time='100ms'/>"])
+@pytest.mark.parametrize("last", ["", "<p>World.</p>"])
+def test_a_mark_comes_before_the_next_words_or_the_end(voice, then, last):
+    text = f'<speak><p>Hello.</p> <mark name="m"/>...{then}{last}</speak>'
+    speech = voice.speak(text, seed=0)
+    (mark,) = [mark for mark in speech.marks if mark.kind == "mark"]
+    limits = [word.start for word in speech.words if word.text == "World"] + [speech.duration]
+    assert mark.start <= limits[0] + 1e-9
+
+
+def test_punctuation_that_markup_leaves_over_is_not_missed(voice, caplog):
+    voice.speak('<speak>He said <prosody rate="slow">hello</prosody>. <p>...</p> So.</speak>')
+    assert not caplog.records
+    voice.speak("Hello.\n\n☃\n\nSo.")
+    assert "nothing to say in '☃'" in caplog.text
+
+
 def test_ssml_streamed_is_the_same_as_whole(voice):
     whole = voice.speak(SSML, seed=0)
     chunks = list(voice.stream(SSML, seed=0))

@@ -374,7 +374,7 @@ class Voice:
                     # While one is heard, the next is made.
                     said, pause, lead = True, part.pause, 0.0
                 else:
-                    if part.text.strip():
+                    if not _only_punctuation(part.text):
                         _log.warning("nothing to say in %r; skipped", part.text.strip()[:80])
                     waiting += [(name, silence + pause) for name, _ in part.marks]
                     pause = max(pause, part.pause) if said else 0.0
@@ -395,9 +395,11 @@ class Voice:
     ) -> Speech:
         if not seconds and not waiting:
             return speech
-        marks = tuple(Mark("mark", name, at, at) for name, at in waiting)
-        silence = np.zeros(round(seconds * self.sample_rate), np.float32)
-        joined = Speech.join([Speech(silence, self.sample_rate, marks), speech])
+        silence = Speech(np.zeros(round(seconds * self.sample_rate), np.float32), self.sample_rate)
+        # A pause that a mark was to fall into may not have come: a break, or the end, did.
+        places = [(name, min(at, silence.duration)) for name, at in waiting]
+        marks = tuple(Mark("mark", name, at, at) for name, at in places)
+        joined = Speech.join([replace(silence, marks=marks), speech])
         return replace(joined, text=speech.text)
 
     def _sayable(self, phonemes: Sequence[str]) -> bool:
@@ -611,6 +613,11 @@ class Voice:
             )
         scale = samples / frames[-1] if frames[-1] > 0 else 0.0
         return np.rint(frames * scale).astype(np.int64)
+
+
+def _only_punctuation(text: str) -> bool:
+    """Whether nobody misses a text that is not said, such as a stop that markup left over."""
+    return all(c.isspace() or unicodedata.category(c)[0] == "P" for c in text)
 
 
 def speak(text: str, voice: str | os.PathLike[str] | None = None, **manner: Any) -> Speech:
