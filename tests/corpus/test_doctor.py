@@ -118,6 +118,7 @@ def test_a_planted_fault_is_found(
         ("digits", "The 2 birch canoes slid on smooth planks.", "note"),
         ("unspeakable", "... --- ...", "error"),
         ("no-transcript", "", "error"),
+        ("too-many-phonemes", " ".join(TEXTS), "error"),
         ("same-text", TEXTS[3].upper(), "note"),
     ],
 )

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -300,6 +301,17 @@ def test_a_transcript_without_words_is_skipped(tmp_path: Path, text: str) -> Non
     summary = prepare(corpus, tmp_path / "out", jobs=1)
     assert summary.counts["skipped"] == 1
     assert "can be spoken" in summary.reasons[0]
+
+
+def test_a_transcript_that_does_not_fit_its_recording_is_skipped(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c", 2)
+    table = corpus / "metadata.csv"
+    table.write_text(table.read_text().replace("u1|", "u1|" + " ".join(TEXTS) + " "))
+    summary = prepare(corpus, tmp_path / "out", config=PrepareConfig(test_share=0), jobs=1)
+    assert {cut.id for cut in cuts(tmp_path / "out")} == {"c-u0"}
+    assert re.search(r"metadata.csv:2: u1: has \d+ phonemes in \d+ frames", summary.reasons[0])
+    (skipped,) = map(json.loads, (tmp_path / "out" / "skipped.jsonl").read_text().splitlines())
+    assert skipped["kind"] == "too many phonemes"
 
 
 def test_wrong_delimiter_names_line_and_remedy(tmp_path: Path) -> None:

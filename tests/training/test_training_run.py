@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,17 @@ import torch
 from safetensors.torch import load_file
 
 from glottis.config import build
+from glottis.corpus import Prepared
+from glottis.corpus.prepare import PrepareConfig, prepare
+from glottis.corpus.prepared import read_manifest
 from glottis.errors import InputError
 from glottis.export import export_voice
 from glottis.models.glow_tts import GlowTTS
 from glottis.training.config import Recipe, TrainingConfig
+from glottis.training.durations import write_durations
 from glottis.training.run import choose_precision, list_recipes, read_recipe, run, train
 from small_recipes import GLOW, SPSS, TRAINING, VOCOS
+from synthetic_corpus import write_corpus
 
 
 def _recipe(model: str, **changes: Any) -> Recipe:
@@ -97,6 +104,42 @@ def test_nan_batch_is_skipped_and_named(
     assert "batch skipped" in text
     assert all(name in text for name in spoiled)
     assert all(torch.isfinite(v).all() for v in load_file(folder / "model.safetensors").values())
+
+
+@pytest.mark.parametrize("model", ["glow_tts", "spss"])
+def test_a_recording_shorter_than_its_transcript_is_named(
+    model: str, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data, tmp_path / "old")  # prepared before such rows were left out
+    cuts = list(read_manifest(data))
+    cuts[3]["supervisions"][0]["custom"].update(phonemes="ab" * 500, split="train")
+    with gzip.open(tmp_path / "old" / "cuts.jsonl.gz", "wt", encoding="utf-8") as manifest:
+        manifest.writelines(json.dumps(cut) + "\n" for cut in cuts)
+    with pytest.raises(InputError, match=rf"{cuts[3]['id']}: 1000 phonemes .*`glottis prepare"):
+        run(_recipe(model), [tmp_path / "old"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("model", ["glow_tts", "vocos"])
+def test_a_corpus_without_held_out_utterances_trains(
+    model: str, data: Path, tmp_path: Path
+) -> None:
+    if model == "vocos":  # all that is held out is shorter than a window
+        longest = {
+            s: max(c.num_frames for c in Prepared([data]).cuts(s)) for s in ("train", "test")
+        }
+        settings = {"window_frames": longest["test"] + 1, "batch_size": 1}
+        assert longest["train"] > longest["test"]
+        corpus = data
+    else:
+        settings, corpus = {}, tmp_path / "prepared"
+        write_corpus(tmp_path / "corpus", rows=8)
+        prepare(tmp_path / "corpus", corpus, config=PrepareConfig(test_share=0), jobs=1)
+    folder = run(_recipe(model, **settings), [corpus], tmp_path / "run")
+    assert torch.load(folder / "state.ckpt", weights_only=True)["glottis"]["step"] == 6
+    assert load_file(folder / "model.safetensors")
+    assert (folder / "train.log").read_text().count("no held-out utterances") == 1
+    if model == "glow_tts":
+        assert write_durations(folder, [corpus], tmp_path / "durations.jsonl") == 8
 
 
 def test_another_network_does_not_continue_a_run(data: Path, tmp_path: Path) -> None:

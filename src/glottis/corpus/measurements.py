@@ -25,7 +25,13 @@ from glottis.corpus.conditioning import (
     levels,
     speech_bounds,
 )
-from glottis.corpus.prepare import PrepareConfig, analyse, front_end, normalised_words
+from glottis.corpus.prepare import (
+    PrepareConfig,
+    analyse,
+    front_end,
+    normalised_words,
+    too_many_phonemes,
+)
 from glottis.corpus.readers import Row, Skipped
 from glottis.errors import InputError
 from glottis.text.guess import common_words
@@ -106,6 +112,12 @@ def measure(config: PrepareConfig, row: Row | Skipped) -> Measurement | Skipped:
     utterance = analyse(config, row)
     if isinstance(utterance, Skipped):
         return utterance
+    if (end - start) / rate >= config.minimum_seconds:
+        kept = end - start if config.conditioning.trim else len(samples)
+        seconds = min(kept / rate + 2 * config.conditioning.margin, len(samples) / rate)
+        frames = int(seconds * config.mel.frame_rate)
+        if skipped := too_many_phonemes(row, len(utterance.phonemes), frames):
+            return skipped
     level = levels(speech, rate)
     loudness = active_level(speech[start:end], rate)
     spectrum = mean_spectrum(samples, rate)

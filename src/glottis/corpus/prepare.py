@@ -33,7 +33,7 @@ from glottis.audio.mel import MelConfig, log_mel
 from glottis.audio.pitch import f0
 from glottis.config import as_dict
 from glottis.corpus.conditioning import ConditioningConfig, condition
-from glottis.corpus.prepared import FORMAT, MANIFEST, PITCH, SETTINGS
+from glottis.corpus.prepared import FORMAT, MANIFEST, PITCH, SETTINGS, fits
 from glottis.corpus.processes import choose_jobs, ordered_map
 from glottis.corpus.readers import Layout, Row, Skipped, count_lines, metadata_file, read_rows
 from glottis.errors import InputError
@@ -359,7 +359,7 @@ def _store(out: Path, stem: str, source: Path, config: PrepareConfig) -> dict[st
 
 
 def _of_good_length(outcome: Done | Skipped, config: PrepareConfig) -> Done | Skipped:
-    """The outcome itself, or why its length excludes it."""
+    """The outcome itself, or why its length excludes it, as such or for what it says."""
     if isinstance(outcome, Skipped):
         return outcome
     row, seconds = outcome.row, outcome.samples / config.mel.sample_rate
@@ -368,7 +368,19 @@ def _of_good_length(outcome: Done | Skipped, config: PrepareConfig) -> Done | Sk
         return Skipped(row.id, row.where, "too short", reason)
     if seconds > config.maximum_seconds:
         return _too_long(row, seconds, config)
-    return outcome
+    frames = outcome.samples // config.mel.hop
+    return too_many_phonemes(row, len(outcome.phonemes), frames) or outcome
+
+
+def too_many_phonemes(row: Row, phonemes: int, frames: int) -> Skipped | None:
+    """Why a row is of no use that has so many phonemes in so many frames; none when it is."""
+    if fits(phonemes, frames):
+        return None
+    reason = (
+        f"has {phonemes} phonemes in {frames} frames, which nobody can say: correct its "
+        "transcript, or leave the recording out"
+    )
+    return Skipped(row.id, row.where, "too many phonemes", reason)
 
 
 def _too_long(row: Row, seconds: float, config: PrepareConfig) -> Skipped:

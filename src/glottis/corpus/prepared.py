@@ -199,6 +199,15 @@ def load_pitch(cut: MonoCut, start: int = 0, frames: int | None = None) -> Array
     return np.array(_load_features(cut, PITCH, start, frames))
 
 
+def fits(phonemes: int, frames: int) -> bool:
+    """Whether so many phonemes can be aligned with so many frames, of which each needs one.
+
+    The beginning and the end have one too, and a model that takes frames in pairs leaves the odd
+    one out.
+    """
+    return phonemes + 2 < frames
+
+
 def feature_file(folder: str | Path, key: str, ending: str) -> Path:
     """Where a cut's features lie whose manifest names the ``folder`` and the log-mels' ``key``."""
     return Path(folder, key.removesuffix(MEL) + ending)

@@ -25,6 +25,7 @@ Kind = Literal[
     "unspeakable",
     "too short",
     "too long",
+    "too many phonemes",
 ]
 
 FOLDERS = ("wav", "wavs", "audio", "")

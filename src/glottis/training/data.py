@@ -24,7 +24,7 @@ from glottis.audio.vocoder import VocoderConfig
 from glottis.corpus import Prepared, load_audio, load_mel, load_pitch
 from glottis.corpus.batches import ParameterBatch, UtteranceBatch, WindowBatch, pad
 from glottis.corpus.parameters import continuous_log_pitch, load_parameters
-from glottis.corpus.prepared import Split
+from glottis.corpus.prepared import Split, fits
 from glottis.errors import InputError
 from glottis.export.description import phonemes_of, symbols_of
 from glottis.text.symbols import Symbols
@@ -87,18 +87,24 @@ class Batches(IterableDataset):
                 if epoch == first and index < skip:
                     continue
                 yield self._batch(cuts, epoch), (epoch, index)
-            if count == 0:
+            if count == 0 and not self.once:
+                settings = "batch_size or window_frames" if self.windows else "batch_size"
                 raise InputError(
                     f"no {self.split!r} utterances in {', '.join(map(str, self.corpus.dirs))} "
-                    "fit the batch settings; prepare more recordings or lower batch_size"
+                    f"fit the batch settings; prepare more recordings or lower {settings}"
                 )
 
-    def _sampler(self, epoch: int) -> DynamicCutSampler | DynamicBucketingSampler:
-        config = self.config
+    def cuts(self) -> CutSet:
+        """Those that batches are made of."""
         cuts = self.corpus.cuts(self.split)
         if self.windows:
-            need = config.window_frames / self.corpus.mel.frame_rate
+            need = self.config.window_frames / self.corpus.mel.frame_rate
             cuts = cuts.filter(_AtLeast(need))
+        return cuts
+
+    def _sampler(self, epoch: int) -> DynamicCutSampler | DynamicBucketingSampler:
+        config, cuts = self.config, self.cuts()
+        if self.windows:
             shared: dict[str, Any] = {"max_cuts": config.batch_size}
             kind: Any = DynamicCutSampler
         else:
@@ -130,6 +136,7 @@ class Batches(IterableDataset):
         if self.kind == "parameters":
             return self._parameters(list(cuts), names, text, text_lengths, speaker)
         mel, mel_lengths = pad([torch.from_numpy(load_mel(cut)) for cut in cuts])
+        _must_fit(names, text_lengths, mel_lengths)
         pitch, _ = pad([torch.from_numpy(load_pitch(cut)) for cut in cuts])
         durations = None
         if self.durations is not None:
@@ -166,6 +173,7 @@ class Batches(IterableDataset):
         assert self.vocoder is not None
         found = [load_parameters(cut, self.vocoder) for cut in cuts]
         log_pitch, lengths = pad([torch.from_numpy(continuous_log_pitch(p.pitch)) for p in found])
+        _must_fit(names, text_lengths, lengths)
         voiced, cepstrum, aperiodicity = (
             pad([torch.from_numpy(values) for values in rows])[0]
             for rows in (
@@ -194,6 +202,21 @@ class Batches(IterableDataset):
                 pitch.append(torch.from_numpy(load_pitch(cut, start, frames)))
         told = torch.stack(pitch) if pitch else None
         return WindowBatch(names, torch.stack(mels), torch.stack(audio), speaker, told)
+
+
+def _must_fit(names: Sequence[str], ids: torch.Tensor, frames: torch.Tensor) -> None:
+    """Raises InputError for an utterance with fewer frames than phonemes, each of which needs one.
+
+    ``ids`` int64 ``[batch]``, how many each has with the pads between phonemes; ``frames`` int64
+    ``[batch]``.
+    """
+    for name, count, available in zip(names, ids.tolist(), frames.tolist(), strict=True):
+        phonemes = (count - 3) // 2
+        if not fits(phonemes, available):
+            raise InputError(
+                f"{name}: {phonemes} phonemes cannot be said in {available} frames; correct its "
+                "transcript or leave the recording out, and run `glottis prepare` again"
+            )
 
 
 def symbols_read(run: Path, facts: dict[str, Any], corpus: Prepared) -> Symbols:
@@ -237,14 +260,19 @@ class Data(lightning.LightningDataModule):
         self.durations, self.vocoder = durations, vocoder
         self.start: Position = (0, 0)
 
+    @property
+    def held_out(self) -> bool:
+        """Whether there is anything to validate on."""
+        return any(True for _ in self._batches("test", once=True).cuts())
+
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", once=False)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader("test", once=True)
 
-    def _loader(self, split: Split, once: bool) -> DataLoader:
-        batches = Batches(
+    def _batches(self, split: Split, once: bool) -> Batches:
+        return Batches(
             self.corpus,
             split,
             self.kind,
@@ -254,5 +282,8 @@ class Data(lightning.LightningDataModule):
             start=(0, 0) if once else self.start,
             once=once,
         )
+
+    def _loader(self, split: Split, once: bool) -> DataLoader:
+        batches = self._batches(split, once)
         # More than one worker would each give the whole stream; one is enough to hide loading.
         return DataLoader(batches, batch_size=None, num_workers=0 if once else self.config.workers)

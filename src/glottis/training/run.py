@@ -172,6 +172,12 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
         if saved["step"] >= config.max_steps:
             log.info("nothing left to do: raise max_steps to train longer")
             return folder
+    held_out = module.held_out
+    if not held_out:
+        log.warning(
+            "no held-out utterances fit the batch settings, and nothing is validated; prepare with "
+            "a larger test_share, or lower window_frames"
+        )
     several = config.devices * config.nodes > 1
     trainer = lightning.Trainer(
         accelerator=config.accelerator,
@@ -188,6 +194,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
             AlignmentWatch(config.aligned_by),
             Checkpoints(folder, config.checkpoint_every),
         ],
+        limit_val_batches=1.0 if held_out else 0,
         val_check_interval=config.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
