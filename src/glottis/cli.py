@@ -1,7 +1,8 @@
 """The command line: one verb a function; each imports what it needs when it runs.
 
-Bad input ends with one line on stderr and status 2, Ctrl-C with 130, a missing extra with the
-command that installs it. ``--debug`` anywhere on the line shows the traceback instead.
+Bad input ends with one line on stderr and status 2, Ctrl-C with 130, a reader of the output that
+goes away with 141, a missing extra with the command that installs it. ``--debug`` anywhere on the
+line shows the traceback instead.
 """
 
 from __future__ import annotations
@@ -558,10 +559,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        with _tidy_when_ended():
-            app(args=words, prog_name="glottis")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        status = _run(words)
+        # A reader that has gone should be noticed here, not when Python ends.
+        print(end="", flush=True)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -574,25 +574,45 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _say(f"glottis: {message}")
         return 2
+    return status
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run the verb: -> exit status. Click's own errors are told; others pass."""
+    try:
+        with _tidy_when_ended():
+            app(args=words, prog_name="glottis")
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # which click would end with 1
+            raise end.__context__ from None
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
 @contextmanager
 def _tidy_when_ended() -> Iterator[None]:
-    """Let SIGTERM unwind what runs, as Ctrl-C does, so that no half-written file stays."""
+    """Let SIGTERM and SIGHUP unwind what runs, as Ctrl-C does, so that no half-written file stays.
+
+    A signal that is ignored stays ignored: nohup works by that.
+    """
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {each: signal.getsignal(each) for each in known}
+    heeded = [each for each in known if before[each] not in (signal.SIG_IGN, None)]
     try:
-        before = signal.signal(signal.SIGTERM, leave)
+        for each in heeded:
+            signal.signal(each, leave)
     except ValueError:  # not in the main thread, where no signal arrives
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each in heeded:
+            signal.signal(each, before[each])
 
 
 def _message(error: Exception) -> str | None:

@@ -274,22 +274,51 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     process.stdout.read(1000)
     process.stdout.close()
     said = process.stderr.read().decode()
-    process.wait(30)
+    assert process.wait(30) == 141
     assert said.splitlines() == ["raw PCM: s16le, mono, 22050 Hz"]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_reader_that_has_gone_before_is_no_error_either():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "glottis.cli", "voices"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_what_ignores_a_hangup_still_does():
+    from glottis import cli
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cli._tidy_when_ended():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_it_and_leaves_nothing(tmp_path, number, status):
     text = "Some words, and more words than that. " * 20_000
     command = [sys.executable, "-m", "glottis.cli", "speak", "-", *VOICE, "-o", "a.wav"]
-    # A shell's background jobs ignore the signal, and so would what they start.
+
+    # A shell's background jobs ignore a signal, and so would what they start.
+    def heed():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed,
     )
     process.stdin.write(text)
     process.stdin.close()
