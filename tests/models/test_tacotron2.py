@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from glottis.alignment import expand, path
 from glottis.audio.mel import MelConfig
@@ -111,6 +112,20 @@ def test_an_utterance_does_not_depend_on_its_batch(
             assert not looked[count:].any()
             torch.testing.assert_close(looked.sum(0), torch.ones(many))
     assert torch.isfinite(model._losses(batch)[0])
+
+
+def test_padding_is_no_speech_to_batch_normalisation() -> None:
+    """Means and variances while training are those of what was said."""
+    batch, heard = _batch([20, 31, 14], [6, 9, 4]), []
+    for more in (0, 20):
+        model = _model(dropout=0.0).train()
+        memory = model.encoder(F.pad(batch.text, (0, more)), batch.text_lengths)
+        inside = mask_from_lengths(batch.mel_lengths, 31 + more)
+        after = model.refine(F.pad(batch.mel, (0, more)), inside)
+        norms = {k: v for k, v in model.state_dict().items() if "running" in k}
+        assert len(norms) == 2 * 5
+        heard.append((memory[:, :9], after[..., :31], norms))
+    torch.testing.assert_close(heard[1], heard[0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("reduction", [1, 2])

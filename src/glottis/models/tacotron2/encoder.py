@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +15,26 @@ from glottis.models.tacotron2.config import Config
 
 
 class Convolution(nn.Module):
-    """Convolution and batch normalisation: ``[batch, channels, time]``, the same time."""
+    """Convolution and batch normalisation: ``[batch, channels, time]``, the same time.
+
+    What lies outside ``mask`` bool ``[batch, 1, time]`` does not count towards means and variances
+    (in the authors' code it does, so that an utterance is another one beside longer ones); it
+    should be zero, and what comes out there means nothing.
+    """
 
     def __init__(self, channels: int, out: int, kernel: int) -> None:
         super().__init__()
         self.conv = Conv1d(channels, out, kernel, padding=kernel // 2)
         self.norm = nn.BatchNorm1d(out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.norm(self.conv(x))
-        return y
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        y: Tensor = self.conv(x)
+        if mask is None or not self.training:
+            return cast(Tensor, self.norm(y))
+        steps, inside = y.transpose(1, 2), mask.squeeze(1)
+        normed = torch.zeros_like(steps)
+        normed[inside] = self.norm(steps[inside]).to(normed.dtype)
+        return normed.transpose(1, 2)
 
 
 class Encoder(nn.Module):
@@ -47,7 +58,7 @@ class Encoder(nn.Module):
         mask = mask_from_lengths(lengths, text.shape[1])
         x = self.embed(text).transpose(1, 2) * mask
         for convolution in self.convolutions:
-            x = self.dropout(torch.relu(convolution(x))) * mask
+            x = self.dropout(torch.relu(convolution(x, mask))) * mask
         packed = nn.utils.rnn.pack_padded_sequence(
             x.transpose(1, 2), lengths.cpu(), batch_first=True, enforce_sorted=False
         )

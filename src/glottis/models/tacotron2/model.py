@@ -320,7 +320,7 @@ class Tacotron2(nn.Module):
         if self.pitch_input is not None:
             x = x + self.pitch_input(bells)
         for i, convolution in enumerate(self.postnet):
-            x = convolution(x * inside)
+            x = convolution(x * inside, inside)
             x = torch.tanh(x) if i + 1 < len(self.postnet) else x
             x = F.dropout(x, self.config.dropout, self.training)
         return (mel + self.config.mel_scale * x.float()) * inside
