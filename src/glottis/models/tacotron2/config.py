@@ -41,6 +41,8 @@ class Config:
     the model speaks there is no recording. The decoder then says where in the text speech is, for
     how long and at which pitch. The weights of a Glow-TTS with a regression fit, all of them with
     that model's encoder.
+    ``state_dropout`` is of the attention's state and of what the second LSTM says; NVIDIA's drops
+    that one's state too, one step after another, where here all of its steps are one.
     ``stop_weight`` counts the one step of an utterance that is its last so many times.
 
     Length is bounded: an utterance of ``n`` symbols gets at most ``50 + frames_per_symbol * n``
