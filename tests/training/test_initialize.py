@@ -129,15 +129,14 @@ def test_one_of_several_speakers_alone_speaks_as_before(tmp_path: Path, pitch: b
     assert (other - before.said).abs().max() > 0.05, "and it matters who speaks"
 
 
-@pytest.mark.parametrize("pitch", [False, True])
-@pytest.mark.parametrize("decoder", ["istft", "hifi_gan"])
+@pytest.mark.parametrize(
+    ("decoder", "pitch"), [("istft", False), ("istft", True), ("hifi_gan", False)]
+)
 @pytest.mark.parametrize("durations", ["stochastic", "deterministic"])
 def test_one_of_several_speakers_and_languages_alone_speaks_as_before(
     tmp_path: Path, pitch: bool, decoder: str, durations: str
 ) -> None:
     """But for what stands next to an end, where a bias goes on and a constant does not."""
-    if pitch and decoder == "hifi_gan":
-        pytest.skip("its phases are its own")
     torch.manual_seed(0)
     sizes: dict[str, Any] = {**SIZES, "pitch": pitch, "decoder": decoder, "durations": durations}
     sizes |= {"upsample_channels": 16, "resblock": "2", "resblock_kernels": [3]}
