@@ -174,6 +174,24 @@ def test_files_that_vanished_are_made_again(tmp_path: Path, conditioned: list[Pa
     assert contents(out) == before
 
 
+@pytest.mark.parametrize("ending", ["flac", "npy", "f0.npy", "json"])
+@pytest.mark.parametrize(
+    "damaged", [b"", b"garbage", b"{}", -40], ids=["empty", "garbage", "table", "cut"]
+)
+def test_damaged_files_are_made_again(
+    tmp_path: Path, conditioned: list[Path], ending: str, damaged: bytes | int
+) -> None:
+    corpus, out = write_corpus(tmp_path / "c", 3), tmp_path / "out"
+    prepare(corpus, out, jobs=1)
+    before = contents(out)
+    path = next(p for p in out.glob("*/*/*/*") if p.name.partition(".")[2] == ending)
+    path.write_bytes(path.read_bytes()[:damaged] if isinstance(damaged, int) else damaged)
+    conditioned.clear()
+    assert prepare(corpus, out, jobs=1).reused == 2
+    assert len(conditioned) == 1
+    assert contents(out) == before
+
+
 def test_changed_settings_redo_what_depends_on_them(
     tmp_path: Path, conditioned: list[Path]
 ) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import glottis.corpus.prepared as reading
 from glottis.audio.mel import MelConfig
-from glottis.corpus import Prepared, load_audio, load_mel
+from glottis.corpus import Prepared, load_audio, load_mel, load_pitch
 from glottis.corpus.prepare import PrepareConfig, prepare
 from glottis.errors import InputError
 from synthetic_corpus import write_corpus
@@ -142,9 +142,34 @@ def test_what_is_no_prepared_corpus(folders: list[Path], tmp_path: Path) -> None
     (broken / "corpus.json").write_text("{")
     with pytest.raises(InputError, match=r"cannot read .*corpus\.json"):
         Prepared([broken])
+    settings = json.loads((folders[0] / "corpus.json").read_text())
+    for key, value, said in (
+        ("counts", None, "counts"),
+        ("counts", {"train": 5}, "counts.test"),
+        ("speakers", "anna", "speakers"),
+    ):
+        (broken / "corpus.json").write_text(json.dumps({**settings, key: value}))
+        with pytest.raises(InputError, match=f"corpus.json does not say {said}; .*prepare` again"):
+            Prepared([broken])
     (broken / "corpus.json").write_text('{"format": 0}')
     with pytest.raises(InputError, match="another version"):
         Prepared([broken])
+
+
+@pytest.mark.parametrize("rest", [0, 1, 100, 500])
+def test_damaged_features_are_named(folders: list[Path], tmp_path: Path, rest: int) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folders[0], broken)
+    cut = next(iter(Prepared([broken]).cuts("train")))
+    for load, ending in ((load_mel, ".npy"), (load_pitch, ".f0.npy")):
+        path = reading.feature_file(cut.features.storage_path, cut.features.storage_key, ending)
+        assert len(path.read_bytes()) > 500
+        path.write_bytes(path.read_bytes()[:rest])
+        with pytest.raises(InputError, match=r"cannot read .*\.npy.*`glottis prepare` again"):
+            load(cut)
+        np.save(path, np.zeros((cut.num_frames - 1, 80), np.float32))
+        with pytest.raises(InputError, match=rf"has {cut.num_frames - 1} frames.*again"):
+            load(cut)
 
 
 def test_missing_files_are_named(folders: list[Path], tmp_path: Path) -> None:

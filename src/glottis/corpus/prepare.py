@@ -19,7 +19,7 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from glottis.audio.mel import MelConfig, log_mel
 from glottis.audio.pitch import f0
 from glottis.config import as_dict
 from glottis.corpus.conditioning import ConditioningConfig, condition
-from glottis.corpus.prepared import FORMAT, MANIFEST, PITCH, SETTINGS, fits
+from glottis.corpus.prepared import FORMAT, MANIFEST, PITCH, SETTINGS, fits, load_array
 from glottis.corpus.processes import choose_jobs, ordered_map
 from glottis.corpus.readers import Layout, Row, Skipped, count_lines, metadata_file, read_rows
 from glottis.errors import InputError
@@ -238,7 +238,7 @@ def _process(task: _Task, row: Row | Skipped) -> Done | Skipped:
         reason = f"{row.audio.name}: {error.strerror}; copy it again"
         return Skipped(row.id, row.where, "bad audio", reason)
     stem = f"{task.digest}/{digest[:2]}/{digest}"
-    facts = _stored_facts(task.out, stem)
+    facts = _stored_facts(task.out, stem, config.mel)
     reused = facts is not None
     if facts is None:
         seconds = _announced_seconds(row.audio)
@@ -299,16 +299,35 @@ def _paths(out: Path, stem: str) -> tuple[Path, Path, Path, Path]:
     return audio, mels / f"{stem}.npy", mels / f"{stem}{PITCH}", mels / f"{stem}.json"
 
 
-def _stored_facts(out: Path, stem: str) -> dict[str, Any] | None:
-    """What an earlier run noted about a recording, if its files are all there."""
-    *features, facts_path = _paths(out, stem)
+def _stored_facts(out: Path, stem: str, mel: MelConfig) -> dict[str, Any] | None:
+    """What an earlier run noted about a recording, if its files are all there and whole."""
+    *files, facts_path = _paths(out, stem)
     try:
         facts: dict[str, Any] = json.loads(facts_path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if "reason" in facts or all(path.is_file() for path in features):
+    if not isinstance(facts, dict):
+        return None
+    if "reason" in facts or _are_whole(files, facts.get("samples", 0), mel):
         return facts
     return None
+
+
+def _are_whole(files: Sequence[Path], samples: int, mel: MelConfig) -> bool:
+    """Whether audio, log-mels and pitch have the lengths of a recording of so many samples."""
+    import soundfile
+
+    audio, mels, pitch = files
+    frames = samples // mel.hop
+    try:
+        shapes = [load_array(path).shape for path in (mels, pitch)]
+        with soundfile.SoundFile(audio) as file:
+            # What was cut short still has its header: its last sample is looked for.
+            file.seek(samples - 1)
+            heard = file.frames == samples and len(file.read(1)) == 1
+    except (InputError, OSError, soundfile.SoundFileError):
+        return False
+    return heard and shapes == [(frames, mel.mels), (frames,)]
 
 
 def _store(out: Path, stem: str, source: Path, config: PrepareConfig) -> dict[str, Any]:

@@ -31,6 +31,15 @@ Split = Literal["train", "test"]
 
 FORMAT = 2
 SETTINGS, MANIFEST = "corpus.json", "cuts.jsonl.gz"
+FACTS = {
+    "language": str,
+    "speakers": list,
+    "counts": dict,
+    "minutes": dict,
+    "mel": dict,
+    "settings": dict,
+}
+"""What ``corpus.json`` says."""
 MEL = ".npy"
 """How the names of files of log-mels end."""
 PITCH = ".f0.npy"
@@ -142,7 +151,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The contents of a prepared folder's ``corpus.json``.
 
     Raises:
-        InputError: the folder is not a prepared corpus, or was made by another version.
+        InputError: the folder is not a prepared corpus, its settings are damaged, or it was made by
+            another version.
     """
     path = folder / SETTINGS
     try:
@@ -158,6 +168,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} was written by another version of glottis; run `glottis prepare` again"
         )
+    lost = [name for name, kind in FACTS.items() if not isinstance(settings.get(name), kind)]
+    lost += [
+        f"{name}.{split}"
+        for name in ("counts", "minutes")
+        for split in ("train", "test")
+        if name not in lost and not isinstance(settings[name].get(split), int | float)
+    ]
+    if lost:
+        raise InputError(f"{path} does not say {', '.join(lost)}; run `glottis prepare` again")
     return settings
 
 
@@ -218,11 +237,25 @@ def _load_features(cut: MonoCut, ending: str, start: int, frames: int | None) ->
     features = cut.features
     assert features is not None
     path = feature_file(features.storage_path, features.storage_key, ending)
+    stored = load_array(path)
+    if len(stored) < first + count:
+        raise InputError(
+            f"{path} has {len(stored)} frames, and {cut.id} more; run `glottis prepare` again"
+        )
+    return stored[first : first + count]
+
+
+def load_array(path: Path) -> Array:
+    """A file of features, read from disk where it is looked at.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
     try:
         stored: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}; run `glottis prepare` again") from error
-    return stored[first : first + count]
+    return stored
 
 
 def load_audio(cut: MonoCut, start: int = 0, frames: int | None = None) -> Array:
