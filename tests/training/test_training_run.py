@@ -6,14 +6,17 @@ import gzip
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
+from glottis.cli import main
 from glottis.config import build
 from glottis.corpus import Prepared
 from glottis.corpus.prepare import PrepareConfig, prepare
@@ -26,6 +29,8 @@ from glottis.training.durations import write_durations
 from glottis.training.run import choose_precision, list_recipes, read_recipe, run, train
 from small_recipes import GLOW, SPSS, TRAINING, VOCOS
 from synthetic_corpus import write_corpus
+
+GPU = torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _recipe(model: str, **changes: Any) -> Recipe:
@@ -149,8 +154,114 @@ def test_another_network_does_not_continue_a_run(data: Path, tmp_path: Path) -> 
         {"model": "glow_tts", "network": {**GLOW, "blocks": 3}, "training": TRAINING},
         "test",
     )
-    with pytest.raises(InputError, match="another network"):
+    with pytest.raises(InputError, match=r"another network \(blocks: 2 there, 3 here\); continue"):
         run(changed, [data], folder)
+    facts = json.loads((folder / "run.json").read_text())
+    for key, value, said in (
+        ("speakers", ["anna"], r"\['anna'\] there, \['corpus'\] here"),
+        ("languages", ["de", "en-us"], r"\['de', 'en-us'\] there, \['en-us'\] here"),
+        ("model", "vits", "vits there, glow_tts here"),
+    ):
+        (folder / "run.json").write_text(json.dumps({**facts, key: value}))
+        with pytest.raises(InputError, match=rf"another {key} \({said}\)"):
+            run(_recipe("glow_tts"), [data], folder)
+
+
+@pytest.fixture(scope="module")
+def half(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was left after two steps."""
+    return run(_recipe("glow_tts", max_steps=2), [data], tmp_path_factory.mktemp("half") / "run")
+
+
+def _without(path: Path, key: str) -> None:
+    state = torch.load(path, weights_only=True)
+    del (state["state_dict"] if key in state["state_dict"] else state)[key]
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), ""),
+        (lambda path: path.write_bytes(b""), ""),
+        (lambda path: path.write_text("no state"), ""),
+        (lambda path: torch.save([1, 2], path), ""),
+        (lambda path: _without(path, "glottis"), "no glottis"),
+        (lambda path: _without(path, "loops"), "no loops"),
+        (lambda path: _without(path, "model.encoder.embed.weight"), "first model.encoder.embed"),
+    ],
+    ids=["truncated", "empty", "text", "list", "no step", "no loops", "no embedding"],
+)
+def test_a_damaged_state_is_named_with_the_remedy(
+    half: Path, data: Path, tmp_path: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(half, folder)
+    damage(folder / "state.ckpt")
+    remedy = r"state.ckpt cannot be continued: .*Move it away .* initialize=\S+run, or"
+    with pytest.raises(InputError, match=f"(?s){remedy}") as error:
+        run(_recipe("glow_tts"), [data], folder)
+    assert said in str(error.value)
+    (folder / "state.ckpt").unlink()
+    run(_recipe("glow_tts", initialize=str(folder)), [data], folder)
+    assert torch.load(folder / "state.ckpt", weights_only=True)["glottis"]["step"] == 6
+
+
+def test_a_run_goes_on_with_the_parts_that_were_learning(half: Path, data: Path) -> None:
+    with pytest.raises(InputError, match=r"training\.freeze"):
+        run(_recipe("glow_tts", freeze=["encoder"]), [data], half)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ('{"model": "glow_', "Unterminated"),
+        ('{"model": "glow_tts", "speakers": ["corpus"], "languages": []}', "lacks network"),
+        ("3", "int"),
+    ],
+)
+def test_a_state_of_which_nobody_says_what_it_is_is_not_continued(
+    half: Path, data: Path, tmp_path: Path, text: str | None, said: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(half, folder)
+    (folder / "run.json").unlink()
+    if text is not None:
+        (folder / "run.json").write_text(text)
+    with pytest.raises(InputError, match=rf"run\.json does not say .*{said}.*move the state away"):
+        run(_recipe("glow_tts"), [data], folder)
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(
+    half: Path, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(half, tmp_path / "first")
+    recipe = _recipe("glow_tts", max_steps=2, initialize=str(tmp_path / "first"))
+    run(recipe, [data], tmp_path / "run")
+    shutil.rmtree(tmp_path / "first")
+    recipe = _recipe("glow_tts", max_steps=3, initialize=str(tmp_path / "first"))
+    run(recipe, [data], tmp_path / "run")
+
+
+def test_an_interruption_is_one_and_leaves_its_state(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = GlowTTS.steps
+
+    def interrupted(self: GlowTTS, batch: Any, step: int) -> Iterator[Any]:
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+        yield from steps(self, batch, step)
+
+    monkeypatch.setattr(GlowTTS, "steps", interrupted)
+    settings = [f"network.{key}={value}" for key, value in GLOW.items()]
+    settings += [f"{key}={value}" for key, value in TRAINING.items()]
+    out = str(tmp_path / "run")
+    words = ["train", "glow_tts/small", "--data", str(data), "--out", out, *settings]
+    assert main([*words, "checkpoint_every=100"]) == 130
+    assert torch.load(tmp_path / "run" / "state.ckpt", weights_only=True)["glottis"]["step"] == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_weights_of_another_run_start_a_new_one(data: Path, tmp_path: Path) -> None:
@@ -254,12 +365,25 @@ def test_every_shipped_recipe_is_valid_and_says_how_to_run_it() -> None:
         (["model=glow_ttz"], "glow_ttz.*glow_tts"),
         (["network.blockz=3"], "blockz.*blocks"),
         (["max_steps=0"], "max_steps"),
+        (["seed=-5"], "seed must be at least 0"),
+        (["seed=5000000000"], "seed must be below"),
+        (["betas=[0.9, 1.5]"], "betas"),
+        (["network.channels=33"], "glow_tts network: .*33"),
+        (["network.encoder_dropout=3"], "glow_tts network: .*3"),
     ],
 )
 def test_wrong_keys_are_named(words: list[str], said: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         train("glow_tts/small", [data], words, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["xyz", pytest.param("gpu", marks=pytest.mark.skipif(GPU, reason="there is one"))]
+)
+def test_an_accelerator_that_is_not_there_is_named(name: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"training.accelerator={name} .*accelerator=auto"):
+        run(_recipe("glow_tts", accelerator=name), [data], tmp_path / "run")
 
 
 def test_missing_recipe_lists_the_shipped_ones(data: Path, tmp_path: Path) -> None:
@@ -271,6 +395,29 @@ def test_missing_recipe_lists_the_shipped_ones(data: Path, tmp_path: Path) -> No
     broken.write_text("model: [1, 2")
     with pytest.raises(InputError, match="line 1"):
         train(str(broken), [data], [], tmp_path)
+    broken.write_bytes("model: größer".encode("latin-1"))
+    with pytest.raises(InputError, match="broken.yaml is not UTF-8: byte 9 is 0xf6"):
+        train(str(broken), [data], [], tmp_path)
+    for text, kind in (("3", "int 3"), ("[]", "list"), ("- model", "list"), ("glow_tts", "str")):
+        broken.write_text(text)
+        with pytest.raises(InputError, match=f"broken.yaml: a recipe is a table .* not {kind}"):
+            train(str(broken), [data], [], tmp_path)
+    broken.write_text("")
+    with pytest.raises(InputError, match="'model' is missing"):
+        train(str(broken), [data], [], tmp_path)
+
+
+def test_the_run_of_a_recipe_file_has_its_name(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"model": "glow_tts", "network": GLOW, "training": {**TRAINING, "max_steps": 1}}
+    (tmp_path / "recipes").mkdir()
+    path = tmp_path / "recipes" / "mine.v2.yaml"
+    path.write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(tmp_path)
+    assert train(str(path), [data]) == Path("runs/mine.v2")
+    assert (tmp_path / "runs" / "mine.v2" / "model.safetensors").is_file()
+    assert [each.name for each in (tmp_path / "recipes").iterdir()] == ["mine.v2.yaml"]
 
 
 def test_folders_that_are_not_prepared_are_named(tmp_path: Path) -> None:

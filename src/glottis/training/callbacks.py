@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -13,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
 
+from glottis.errors import InputError
 from glottis.files import replacing
 from glottis.training.task import Task
 
@@ -55,6 +57,44 @@ class Checkpoints(Callback):
             }
             with replacing(self.folder / "model.safetensors") as path:
                 save_file(weights, path, metadata={"step": str(task.step)})
+
+
+def read_state(path: Path, task: Task) -> tuple[int, tuple[int, int]]:
+    """The step and the position that ``state.ckpt`` was written after.
+
+    Raises:
+        InputError: it is damaged, or not the state of such a task.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        step, (epoch, index) = state["glottis"]["step"], state["glottis"]["position"]
+        theirs = {name: value.shape for name, value in state["state_dict"].items()}
+        sizes = [_sizes(each) for each in state["optimizer_states"]]
+        damage = ", ".join(f"no {k}" for k in ("loops", "lr_schedulers") if k not in state)
+    except KeyError as error:
+        damage = f"no {error.args[0]}"
+    except (OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        damage = str(error) or "it is empty"
+    except UnpicklingError as error:
+        damage = str(error).partition("\n")[0]
+    if not damage:
+        ours = {name: value.shape for name, value in task.state_dict().items()}
+        other = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+        if other:
+            damage = f"{len(other)} weights are not those of this network, first {other[0]}"
+        elif sizes != [_sizes(each.state_dict()) for each in task.configure_optimizers()[0]]:
+            damage = "other parts of the network were learning (training.freeze)"
+    if damage:
+        raise InputError(
+            f"{path} cannot be continued: {damage}. Move it away to begin anew, from the weights "
+            f"that it left with initialize={path.parent}, or choose another --out"
+        )
+    return step, (epoch, index)
+
+
+def _sizes(optimizer: dict[str, Any]) -> list[int]:
+    """How many parameters are in each of an optimiser's groups."""
+    return [len(group["params"]) for group in optimizer["param_groups"]]
 
 
 class Pictures(Callback):

@@ -68,6 +68,15 @@ class TrainingConfig:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("learning_rate", "weight_decay", "seed"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.seed >= 2**32:
+            raise InputError(f"seed must be below 2^32, not {self.seed}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas must be in [0, 1), not {list(self.betas)}")
+        if self.threads is not None and self.threads < 0:
+            raise InputError(f"threads must be at least 0, not {self.threads}")
         if self.workers not in (0, 1):
             raise InputError(f"workers must be 0 or 1, not {self.workers}")
         if not 0 <= self.average < 1:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -23,10 +24,17 @@ from glottis.errors import InputError
 from glottis.files import replacing
 from glottis.training.config import Recipe, TrainingConfig
 
+if TYPE_CHECKING:
+    import lightning
+
+    from glottis.corpus import Prepared
+
 log = logging.getLogger("glottis.training")
 
 PRECISIONS: dict[str, Any] = {"bf16": "bf16-mixed", "fp32": "32-true", "fp16": "16-mixed"}
 """Lightning's names for ours but ``auto``; see :func:`choose_precision`."""
+YAML = (".yaml", ".yml")
+"""How the name of a recipe's file ends."""
 
 
 def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -53,28 +61,40 @@ def read_values(name: str) -> dict[str, Any]:
     """A shipped recipe or a YAML file as plain values.
 
     Raises:
-        InputError: no such recipe (the shipped ones are listed), or a YAML error with its line.
+        InputError: no such recipe (the shipped ones are listed), a YAML error with its line, or
+            something else than a table.
     """
     path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in YAML:
         if not path.is_file():
             raise InputError(f"there is no recipe file {path}")
-        text = path.read_text(encoding="utf-8")
+        where = path
     else:
         root = resources.files("glottis.recipes")
-        shipped = root.joinpath(f"{name}.yaml")
-        if not shipped.is_file():
+        where = Path(str(root.joinpath(f"{name}.yaml")))
+        if not where.is_file():
             known = ", ".join([*list_stages(), *list_recipes()])
             raise InputError(
                 f"there is no recipe {name!r}. Shipped recipes: {known}; "
                 "or give the path of a .yaml file"
             )
-        text = shipped.read_text(encoding="utf-8")
     try:
-        values = yaml.safe_load(text)
+        values = yaml.safe_load(where.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {error}") from error
-    return values or {}
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}; save it "
+            "as UTF-8"
+        ) from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{name}: a recipe is a table of settings, such as 'model: glow_tts', not "
+            f"{type(values).__name__} {values!r:.60}"
+        )
+    return values
 
 
 def list_stages() -> list[str]:
@@ -101,7 +121,7 @@ def train(
         recipe: a shipped recipe's name or a YAML file.
         data: folders made by ``glottis prepare``.
         overrides: ``key=value`` words; see :func:`read_recipe`.
-        out: the run folder; ``runs/<recipe>`` when left out.
+        out: the run folder; when left out ``runs/<recipe>``, for a YAML file ``runs/<its stem>``.
 
     Returns:
         The run folder.
@@ -109,7 +129,8 @@ def train(
     Raises:
         InputError: a wrong recipe, key or folder, or a run folder of another network.
     """
-    folder = out or Path("runs") / Path(recipe).with_suffix("")
+    path = Path(recipe)
+    folder = out or Path("runs") / (path.stem if path.suffix in YAML else path)
     values = read_values(recipe)
     if "stages" in values:
         from glottis.training.stages import run_stages
@@ -130,8 +151,13 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from glottis.corpus import Prepared
-    from glottis.models import model_class
-    from glottis.training.callbacks import AlignmentWatch, Checkpoints, Pictures, Progress
+    from glottis.training.callbacks import (
+        AlignmentWatch,
+        Checkpoints,
+        Pictures,
+        Progress,
+        read_state,
+    )
     from glottis.training.data import Data
     from glottis.training.durations import read_durations
     from glottis.training.initialize import load_weights
@@ -141,21 +167,14 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     if not data:
         raise InputError("no data: give at least one folder made by 'glottis prepare' with --data")
     corpus = Prepared(data)
-    network, config_class = model_class(recipe.model)
-    values: dict[str, Any] = {**recipe.network}
-    if "mel" in config_class.__dataclass_fields__:
-        values["mel"] = asdict(corpus.mel)
-    if "speakers" in config_class.__dataclass_fields__:
-        values.setdefault("speakers", len(corpus.speakers))
-    if "languages" in config_class.__dataclass_fields__:
-        values.setdefault("languages", len(corpus.languages))
     lightning.seed_everything(config.seed, verbose=False)
     if config.threads:
         torch.set_num_threads(config.threads)
-    model = network(build(config_class, values, f"{recipe.model} network"))
+    model = build_network(recipe, corpus)
     _describe(folder, recipe, corpus, model)
     log_to(folder / "train.log")
-    if config.initialize:
+    state = folder / "state.ckpt"
+    if config.initialize and not state.exists():
         names = {"speakers": corpus.speakers, "languages": corpus.languages}
         load_weights(model, Path(config.initialize), names)
     freeze(model, config.freeze)
@@ -164,12 +183,11 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     durations = read_durations(Path(config.durations)) if config.durations else None
     vocoder = getattr(model.config, "vocoder", None)
     module = Data(corpus, model.batches, config, durations, vocoder)
-    state = folder / "state.ckpt"
     if state.exists():
-        saved = torch.load(state, map_location="cpu", weights_only=True)["glottis"]
-        module.start = (saved["position"][0], saved["position"][1] + 1)
-        log.info("resuming %s at step %d", folder, saved["step"])
-        if saved["step"] >= config.max_steps:
+        step, (epoch, index) = read_state(state, task)
+        module.start = (epoch, index + 1)
+        log.info("resuming %s at step %d", folder, step)
+        if step >= config.max_steps:
             log.info("nothing left to do: raise max_steps to train longer")
             return folder
     held_out = module.held_out
@@ -178,15 +196,8 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
             "no held-out utterances fit the batch settings, and nothing is validated; prepare with "
             "a larger test_share, or lower window_frames"
         )
-    several = config.devices * config.nodes > 1
-    trainer = lightning.Trainer(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        num_nodes=config.nodes,
-        # A step may leave parameters out: the other side of an adversary, or a part yet to join.
-        strategy="ddp_find_unused_parameters_true" if several else "auto",
-        precision=PRECISIONS[choose_precision(config)],
-        max_epochs=-1,
+    trainer = _trainer(
+        config,
         logger=TensorBoardLogger(folder, name=None, version=""),
         callbacks=[
             Progress(config.log_every * 5),
@@ -195,13 +206,6 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
             Checkpoints(folder, config.checkpoint_every),
         ],
         limit_val_batches=1.0 if held_out else 0,
-        val_check_interval=config.validate_every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
     )
     parameters = sum(p.numel() for p in model.parameters())
     log.info(
@@ -210,12 +214,79 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
         parameters / 1e6,
         ", ".join(map(str, data)),
     )
-    trainer.fit(
-        task, datamodule=module, ckpt_path=state if state.exists() else None, weights_only=True
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    resumed = state if state.exists() else None
+    try:
+        trainer.fit(task, datamodule=module, ckpt_path=resumed, weights_only=True)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            # Lightning makes an exit of it, and has switched Ctrl-C off.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise end.__context__ from None
+        raise
     return folder
+
+
+def build_network(recipe: Recipe, corpus: Prepared) -> Any:
+    """The network of a recipe for prepared corpora, as it begins.
+
+    Raises:
+        InputError: a wrong setting, or there is no network of these settings.
+    """
+    from glottis.models import model_class
+
+    network, config_class = model_class(recipe.model)
+    values: dict[str, Any] = {**recipe.network}
+    if "mel" in config_class.__dataclass_fields__:
+        values["mel"] = asdict(corpus.mel)
+    if "speakers" in config_class.__dataclass_fields__:
+        values.setdefault("speakers", len(corpus.speakers))
+    if "languages" in config_class.__dataclass_fields__:
+        values.setdefault("languages", len(corpus.languages))
+    where = f"{recipe.model} network"
+    config = build(config_class, values, where)
+    try:
+        return network(config)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        raise InputError(f"{where}: no such network: {error}") from error
+
+
+def _trainer(config: TrainingConfig, **options: Any) -> lightning.Trainer:
+    """Lightning's trainer of one run; ``options`` are those that belong to its data and folder.
+
+    Raises:
+        InputError: this machine has no such accelerator, or not so many of them.
+    """
+    import lightning
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    several = config.devices * config.nodes > 1
+    try:
+        return lightning.Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.nodes,
+            # A step may leave parameters out: the other side of an adversary, or a part yet to
+            # join.
+            strategy="ddp_find_unused_parameters_true" if several else "auto",
+            precision=PRECISIONS[choose_precision(config)],
+            max_epochs=-1,
+            val_check_interval=config.validate_every,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            **options,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"training.accelerator={config.accelerator} with devices={config.devices} and "
+            f"precision={config.precision} is not to be had here: {error}; accelerator=auto takes "
+            "what there is"
+        ) from error
 
 
 def freeze(model: Any, parts: Sequence[str]) -> None:
