@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 from safetensors.torch import load_file
 
 from glottis.config import build
 from glottis.corpus import Prepared, load_audio, load_mel
+from glottis.corpus.prepare import PrepareConfig, prepare
 from glottis.errors import InputError
 from glottis.export import export_voice
 from glottis.training import predicted
@@ -21,6 +23,7 @@ from glottis.training.run import list_stages, read_recipe, read_values, train
 from glottis.training.stages import Stages
 from glottis.voice import Voice
 from small_recipes import TRAINING
+from synthetic_corpus import speech, write_corpus
 
 TACOTRON = {
     "channels": 8,
@@ -129,6 +132,36 @@ def test_one_command_runs_every_stage_and_goes_on_where_it_stopped(
     assert Voice.load(path).speak("So be it.", seed=1).duration > 0.02
 
 
+def test_a_source_that_was_prepared_again_is_predicted_again(recipe: Path, tmp_path: Path) -> None:
+    corpus, data, out = tmp_path / "corpus", tmp_path / "data", tmp_path / "run"
+    write_corpus(corpus, rows=8)
+    config = PrepareConfig(test_share=0.2)
+    prepare(corpus, data, config=config, jobs=1)
+    train(str(recipe), [data], ["only=features"], out)
+    (folder,) = write_predicted(out / "features", [data], out / "mels")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
+    assert len(before) == 8
+
+    # One recording is longer now, and one is new: the others keep their log-mels.
+    soundfile.write(corpus / "wavs" / "u2.wav", speech(3.0), 22050)
+    soundfile.write(corpus / "wavs" / "u8.wav", speech(2.0), 22050)
+    table = corpus / "metadata.csv"
+    table.write_text(table.read_text() + "u8|One more is here to be read.\n")
+    prepare(corpus, data, config=config, jobs=1)
+    write_predicted(out / "features", [data], out / "mels")
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
+    assert before.items() <= after.items()
+    assert len(after) == 10
+    for split in ("train", "test"):
+        for mine, other in zip(
+            Prepared([folder]).cuts(split), Prepared([data]).cuts(split), strict=True
+        ):
+            assert mine.id == other.id
+            assert load_mel(mine).shape == load_mel(other).shape
+    write_predicted(out / "features", [data], out / "mels")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")} == after
+
+
 def test_bad_stages_are_named(recipe: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="features, mels, vocoder"):
         train(str(recipe), [data], ["only=vocodr"], tmp_path / "run")
@@ -138,8 +171,15 @@ def test_bad_stages_are_named(recipe: Path, data: Path, tmp_path: Path) -> None:
         train(str(recipe), [], [], tmp_path / "run")
     with pytest.raises(InputError, match="no single network"):
         read_recipe(str(recipe))
-    with pytest.raises(InputError, match="max_stepz"):
-        train(str(recipe), [data], ["features.max_stepz=3"], tmp_path / "run")
+    for word, said in (
+        ("features.max_stepz=3", "max_stepz"),
+        ("vocoder.nosuch=1", "nosuch"),
+        ("vocoder.network.layers=x", "layers"),
+        ("vocoder.freeze=[nosuch]", "no part 'nosuch'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            train(str(recipe), [data], [word], tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "nothing is trained before"
     for stage, said in (
         ({"name": "a"}, "either a recipe or predict"),
         ({"name": "a", "recipe": "x", "data": "b"}, "no earlier stage"),

@@ -27,6 +27,7 @@ from glottis.corpus.prepared import (
     SETTINGS,
     Prepared,
     feature_file,
+    load_array,
     read_manifest,
     read_settings,
 )
@@ -41,7 +42,8 @@ def write_predicted(run: Path, data: Sequence[Path], out: Path, batch_size: int 
     """Write the log-mels that a run's model predicts for prepared corpora.
 
     Cuts that were written before from the same weights are kept, so a run that was stopped goes on;
-    other weights write all of them anew. A corpus's ``corpus.json`` is written last.
+    other weights write all of them anew, and a source that was prepared again what has changed in
+    it. A corpus's ``corpus.json`` is written last.
 
     Args:
         run: the run folder of a model that predicts log-mels under teacher forcing.
@@ -76,15 +78,21 @@ def write_predicted(run: Path, data: Sequence[Path], out: Path, batch_size: int 
     if unknown:
         raise InputError(f"{run} does not know the speaker {unknown[0]!r} of {data[0]}")
     symbols = symbols_read(run, facts, corpus)
-    stamp = _digest(run / "model.safetensors")
+    weights = _digest(run / "model.safetensors")
     folders = []
     for index, source in enumerate(map(Path, data)):
         folder = out / f"{index}-{source.resolve().name}"
         folders.append(folder)
+        stamp = f"{weights}-{_digest(source / MANIFEST)}"
         if _is_done(folder, stamp):
             log.info("%s has the log-mels of these weights already", folder)
             continue
-        _write_one(model, facts, symbols, source, folder, stamp, batch_size)
+        place = Path("mels") / weights
+        _write_one(model, facts, symbols, source, folder, place, batch_size)
+        # Written last: it says that the others are complete.
+        settings = {**read_settings(source), "predicted_by": stamp}
+        with replacing(folder / SETTINGS) as path:
+            path.write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
     return folders
 
 
@@ -106,15 +114,14 @@ def _write_one(
     symbols: Symbols,
     source: Path,
     folder: Path,
-    stamp: str,
+    place: Path,
     batch_size: int,
 ) -> None:
-    """One corpus: log-mels first, the manifest and the settings when they are all there."""
+    """One corpus: log-mels first, under ``place`` in it, and the manifest when all are there."""
     import torch
 
     speakers = {name: index for index, name in enumerate(facts["speakers"])}
     folder.mkdir(parents=True, exist_ok=True)
-    place = Path("mels") / stamp
     total = written = 0
     generator = torch.Generator()
     for group in _groups(source, batch_size):
@@ -137,15 +144,12 @@ def _write_one(
             log.info("%s: %d log-mels predicted", folder, total)
     with replacing(folder / MANIFEST) as path, gzip.open(path, "wt", encoding="utf-8") as manifest:
         for cut in read_manifest(source):
-            cut["features"]["storage_path"] = str(place)
-            cut["features"]["storage_key"] = f"{_name(cut)}.npy"
+            name = _name(cut)
+            cut["features"] |= {"storage_path": str(place), "storage_key": f"{name}.npy"}
             audio = cut["recording"]["sources"][0]
             where = (source / audio["source"]).resolve()
             audio["source"] = os.path.relpath(where, folder.resolve())
             manifest.write(json.dumps(cut, ensure_ascii=False) + "\n")
-    settings = {**read_settings(source), "predicted_by": stamp}
-    with replacing(folder / SETTINGS) as path:
-        path.write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
     log.info("%s: %d log-mels predicted, %d of them now", folder, total, written)
 
 
@@ -162,8 +166,10 @@ def _groups(source: Path, size: int) -> Iterator[list[dict[str, Any]]]:
 
 
 def _name(cut: dict[str, Any]) -> str:
-    """A file name for a cut, whatever its id holds."""
-    return hashlib.sha256(cut["id"].encode()).hexdigest()[:24]
+    """A file name for a cut, whatever its id holds; another when its recording or its text is."""
+    said = cut["supervisions"][0]["custom"]["phonemes"]
+    known = "\n".join([cut["id"], cut["features"]["storage_key"], said])
+    return hashlib.sha256(known.encode()).hexdigest()[:24]
 
 
 def _batch(
@@ -177,7 +183,9 @@ def _batch(
     text, text_lengths = pad([torch.tensor(symbols.ids(s["custom"]["phonemes"])) for s in said])
     mels, pitches = (
         [
-            np.load(feature_file(source / each["storage_path"], each["storage_key"], ending))
+            np.array(
+                load_array(feature_file(source / each["storage_path"], each["storage_key"], ending))
+            )
             for each in (cut["features"] for cut in cuts)
         ]
         for ending in (MEL, PITCH)

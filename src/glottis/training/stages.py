@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from glottis.config import build
+from glottis.corpus import Prepared
 from glottis.errors import InputError
 from glottis.files import replacing
+from glottis.training.config import Recipe
 
 log = logging.getLogger("glottis.training")
 
@@ -72,6 +74,8 @@ def run_stages(
     Raises:
         InputError: an unknown stage, a wrong setting, or what the stages themselves raise.
     """
+    from glottis.training.run import build_network, freeze, read_recipe
+
     plan = build(Stages, values, f"recipe {where}")
     names = [stage.name for stage in plan.stages]
     only = next((word[5:] for word in words if word.startswith("only=")), None)
@@ -80,30 +84,33 @@ def run_stages(
     if not data:
         raise InputError("no data: give at least one folder made by 'glottis prepare' with --data")
     settings = [word for word in words if not word.startswith("only=")]
+    recipes = {
+        stage.name: read_recipe(stage.recipe, _own_words(stage, settings, names))
+        for stage in plan.stages
+        if stage.recipe is not None and only in (None, stage.name)
+    }
+    corpus = Prepared(data)
+    for recipe in recipes.values():
+        # What is wrong with a late stage should be told before the first trains for days.
+        freeze(build_network(recipe, corpus), recipe.training.freeze)
     corpora: dict[str, list[Path]] = {}
     for stage in plan.stages:
         folder = out / stage.name
         if only in (None, stage.name):
             if stage.data is not None and stage.data not in corpora:
                 corpora[stage.data] = _predicted(out / stage.data)
-            _run_stage(
-                stage, folder, out, corpora.get(stage.data or "", list(data)), settings, names
-            )
+            trained_on = corpora.get(stage.data or "", list(data))
+            _run_stage(stage, recipes.get(stage.name), folder, out, trained_on)
         if stage.predict is not None and (folder / "done.json").is_file():
             corpora[stage.name] = _predicted(folder)
     return out
 
 
 def _run_stage(
-    stage: Stage,
-    folder: Path,
-    out: Path,
-    data: list[Path],
-    words: Sequence[str],
-    names: Sequence[str],
+    stage: Stage, recipe: Recipe | None, folder: Path, out: Path, data: list[Path]
 ) -> None:
     from glottis.training.predicted import write_predicted
-    from glottis.training.run import read_recipe, run
+    from glottis.training.run import run
 
     log.info("stage %s", stage.name)
     if stage.predict is not None:
@@ -111,7 +118,13 @@ def _run_stage(
         folders = write_predicted(out / stage.predict, data, folder)
         _finish(folder, {"data": [each.name for each in folders]})
         return
-    assert stage.recipe is not None
+    assert recipe is not None
+    run(recipe, data, folder)
+    _finish(folder, {"steps": recipe.training.max_steps})
+
+
+def _own_words(stage: Stage, words: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The settings of all stages and those of this one, which begin with its name."""
     own = []
     for word in words:
         first, _, rest = word.partition(".")
@@ -119,9 +132,7 @@ def _run_stage(
             own += [rest] if first == stage.name else []
         else:
             own.append(word)
-    recipe = read_recipe(stage.recipe, own)
-    run(recipe, data, folder)
-    _finish(folder, {"steps": recipe.training.max_steps})
+    return own
 
 
 def _finish(folder: Path, facts: dict[str, Any]) -> None:
