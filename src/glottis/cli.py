@@ -214,8 +214,10 @@ def _text(argument: str) -> str:
         data, where = sys.stdin.buffer.read(), "standard input"
     elif os.path.isfile(argument):
         data, where = Path(argument).read_bytes(), argument
-    elif argument.lower().endswith((".txt", ".md", ".ssml", ".xml")) and " " not in argument:
-        raise InputError(f"there is no text file {argument}")
+    elif _means_a_file(argument):
+        raise InputError(
+            f"there is no text file {argument}; to speak the words, pipe them to 'glottis speak -'"
+        )
     else:
         return argument
     try:
@@ -225,6 +227,20 @@ def _text(argument: str) -> str:
             f"{where} is not UTF-8: byte {error.start} is {data[error.start]:#04x}; "
             "convert it, for example: iconv -f latin1 -t utf-8"
         ) from error
+
+
+def _means_a_file(argument: str) -> bool:
+    """Whether an argument that names no file was meant to, rather than to be spoken.
+
+    It is one line with a text file's suffix, or a word that begins as a path does or is in a folder
+    that exists: ``my notes.txt`` and ``./x``, but not ``and/or`` or a sentence with a slash.
+    """
+    if argument.lower().endswith((".txt", ".md", ".ssml", ".xml")):
+        return "\n" not in argument
+    if len(argument.split()) != 1:
+        return False
+    folder = os.path.dirname(argument)
+    return argument.startswith(("/", "./", "../", "~/")) or bool(folder and os.path.isdir(folder))
 
 
 @app.command()

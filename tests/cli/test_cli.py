@@ -77,6 +77,16 @@ def test_text_comes_from_argument_file_or_standard_input(tmp_path, monkeypatch):
     np.testing.assert_array_equal(a, c)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["He and/or she.", "and/or", "24/7", "https://example.org/a", "See ./folder/x", "In\na.txt"],
+)
+def test_words_that_hold_a_slash_are_spoken(tmp_path, text):
+    (tmp_path / "folder").mkdir()
+    assert main(["speak", text, "-o", "a.wav", *VOICE]) == 0
+    assert files.read(tmp_path / "a.wav")[0].size
+
+
 def test_raw_pcm_is_what_the_file_holds(tmp_path, capsysbinary):
     words = ["speak", "Hello there. Again.", "--seed", "1", *VOICE]
     assert main([*words, "-o", "-"]) == 0
@@ -151,6 +161,9 @@ SPEAK = ["speak", "Hello.", "-o", "out.wav", *VOICE]
         (["speak", "Hi.", "--voice", "nope"], ["no voice 'nope'", "Installed"]),
         (["speak", "Hi.", "--voice", "no/pe.onnx"], ["no/pe.onnx"]),
         (["speak", "missing.txt", *VOICE], ["missing.txt"]),
+        (["speak", "my notes.txt", *VOICE], ["there is no text file my notes.txt", "speak -"]),
+        (["speak", "./nodir/x", *VOICE], ["there is no text file ./nodir/x"]),
+        (["speak", "folder/x", *VOICE], ["there is no text file folder/x"]),
         (["speak", "latin.txt", *VOICE], ["latin.txt", "UTF-8", "byte 2 is 0xe9", "iconv"]),
         ([*SPEAK, "--speaker", "eve"], ["'eve'", "ada, bert"]),
         ([*SPEAK, "--rate", "5"], ["0.25", "4"]),
@@ -176,6 +189,7 @@ SPEAK = ["speak", "Hello.", "-o", "out.wav", *VOICE]
 def test_bad_input_gives_one_message_and_status_two(tmp_path, capsys, words, says):
     (tmp_path / "latin.txt").write_bytes(b"Caf\xe9"[1:] + b" au lait")
     (tmp_path / "blocked").write_text("a file where a folder should be")
+    (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.iterdir())
     refused(capsys, *words, says=says)
     assert sorted(tmp_path.iterdir()) == before

@@ -115,6 +115,15 @@ def test_a_broken_recording_names_the_sentence(speech):
 def test_nothing_to_evaluate_is_refused():
     with pytest.raises(InputError, match="no sentences"):
         evaluate_audio([])
+    with pytest.raises(InputError, match="jobs must be at least 1, not 0"):
+        evaluate_audio([], jobs=0)
+
+
+def test_texts_of_which_nothing_can_be_said_are_refused(tmp_path):
+    (tmp_path / "t.txt").write_text("...\n!!!\n")
+    with pytest.raises(InputError, match=r"t\.txt: none of its 2 sentences .* can say nothing"):
+        evaluate(fake_voice.FAKE, texts=tmp_path / "t.txt", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_text_without_letters_has_scores_but_no_error_rate(speech):

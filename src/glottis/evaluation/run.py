@@ -86,8 +86,8 @@ def evaluate(
         progress: called with (done, total) after each sentence.
 
     Raises:
-        InputError: neither or both of ``texts`` and ``data``, nothing in them, no such voice or
-            speaker, or a package of ``glottis[evaluate]`` is missing.
+        InputError: neither or both of ``texts`` and ``data``, nothing in them that can be judged,
+            no such voice or speaker, or a package of ``glottis[evaluate]`` is missing.
     """
     if (texts is None) == (data is None):
         raise InputError("give either texts (a file) or data (a prepared corpus)")
@@ -116,6 +116,11 @@ def evaluate(
         pictures=out is not None,
         cache=cache,
     )
+    problems = [row.problem for row in report.rows]
+    if all(problems):
+        raise InputError(
+            f"{texts or data}: none of its {total} sentences can be judged: {problems[0]}"
+        )
     report = dataclasses.replace(
         report,
         speed=_speeds(loaded, report.rows, speaker) if timing and loaded else (),
@@ -178,12 +183,14 @@ def evaluate_audio(
             text, so that the same audio is judged once.
 
     Raises:
-        InputError: nothing to judge, or a package of ``glottis[evaluate]`` is missing. Audio that
-            cannot be judged (empty, NaN) does not raise: its row names the problem, and all of its
-            words count as errors.
+        InputError: nothing to judge, no ``jobs``, or a package of ``glottis[evaluate]`` is missing.
+            Audio that cannot be judged (empty, NaN) does not raise: its row names the problem, and
+            all of its words count as errors.
     """
+    if jobs < 1:
+        raise InputError(f"jobs must be at least 1, not {jobs}")
     _need_packages()
-    if jobs <= 1:
+    if jobs == 1:
         rows = [_row(item, pictures, cache) for item in spoken]
     else:
         rows = list(_parallel(spoken, jobs, pictures, cache))
