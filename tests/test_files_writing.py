@@ -131,3 +131,14 @@ def test_two_writers_do_not_meet(tmp_path):
         second.write_text("2")
     assert target.read_text() == "1"  # the outer one finished last
     assert names(tmp_path) == ["a"]
+
+
+def test_an_interruption_right_after_it_is_made_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", interrupt)
+        with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.txt"):
+            pass
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from glottis.errors import InputError
@@ -34,15 +34,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     # A short piece of the name is enough to recognise leftovers, and never makes it too long.
     temporary = target.parent / f".{target.stem[:40]}-{os.urandom(6).hex()}{target.suffix}"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Created here rather than by tempfile, whose files are private whatever the user's umask.
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        mode = temporary.stat().st_mode
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; choose another place with -o/--out"
-        ) from error
-    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Created here rather than by tempfile, whose files are private whatever the umask.
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            mode = temporary.stat().st_mode
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path}: {error.strerror or error}; "
+                "choose another place with -o/--out"
+            ) from error
         yield temporary
         temporary.chmod(mode)  # some writers put a private file of their own in its place
         os.replace(temporary, target)
@@ -56,5 +57,6 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             "free some space or choose another place"
         ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there may be no such folder
+            temporary.unlink(missing_ok=True)
         raise

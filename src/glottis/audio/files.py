@@ -176,6 +176,9 @@ def writing(path: str | os.PathLike[str], rate: int) -> Iterator[Sink]:
     The file takes its name when the block ends; when it raises, nothing is left behind. Codecs and
     errors as :func:`write`.
     """
+    # Before there is a file: what a signal raises during an import may be lost.
+    import soundfile  # noqa: F401
+
     chosen = codec(path)
     if rate <= 0:
         raise InputError(f"{path}: the sample rate must be positive, not {rate} Hz")
