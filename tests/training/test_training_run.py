@@ -183,9 +183,9 @@ def _without(path: Path, key: str) -> None:
     ("damage", "said"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), ""),
-        (lambda path: path.write_bytes(b""), ""),
-        (lambda path: path.write_text("no state"), ""),
-        (lambda path: torch.save([1, 2], path), ""),
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.write_text("text"), "no state"),
+        (lambda path: torch.save([1, 2], path), "no state"),
         (lambda path: _without(path, "glottis"), "no glottis"),
         (lambda path: _without(path, "loops"), "no loops"),
         (lambda path: _without(path, "model.encoder.embed.weight"), "first model.encoder.embed"),
@@ -218,7 +218,7 @@ def test_a_run_goes_on_with_the_parts_that_were_learning(half: Path, data: Path)
         (None, "No such file"),
         ('{"model": "glow_', "Unterminated"),
         ('{"model": "glow_tts", "speakers": ["corpus"], "languages": []}', "lacks network"),
-        ("3", "int"),
+        ("3", "lacks model, network"),
     ],
 )
 def test_a_state_of_which_nobody_says_what_it_is_is_not_continued(
@@ -368,6 +368,8 @@ def test_every_shipped_recipe_is_valid_and_says_how_to_run_it() -> None:
         (["seed=-5"], "seed must be at least 0"),
         (["seed=5000000000"], "seed must be below"),
         (["betas=[0.9, 1.5]"], "betas"),
+        (["batch_seconds=0"], "batch_seconds must be above 0"),
+        (["network.symbols=160"], "symbols must be at least 161"),
         (["network.channels=33"], "glow_tts network: .*33"),
         (["network.encoder_dropout=3"], "glow_tts network: .*3"),
     ],

@@ -73,10 +73,12 @@ def read_state(path: Path, task: Task) -> tuple[int, tuple[int, int]]:
         damage = ", ".join(f"no {k}" for k in ("loops", "lr_schedulers") if k not in state)
     except KeyError as error:
         damage = f"no {error.args[0]}"
-    except (OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        damage = str(error) or "it is empty"
-    except UnpicklingError as error:
-        damage = str(error).partition("\n")[0]
+    except EOFError:
+        damage = "it is empty"
+    except (OSError, RuntimeError, UnpicklingError) as error:
+        damage = str(error).partition(". ")[0].partition("\n")[0]
+    except (LookupError, ValueError, TypeError, AttributeError):
+        damage = "it is no state"  # of a run, or no file of torch's at all
     if not damage:
         ours = {name: value.shape for name, value in task.state_dict().items()}
         other = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))

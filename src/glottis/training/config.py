@@ -71,6 +71,8 @@ class TrainingConfig:
         for name in ("learning_rate", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.batch_seconds is not None and self.batch_seconds <= 0:
+            raise InputError(f"batch_seconds must be above 0, not {self.batch_seconds}")
         if self.seed >= 2**32:
             raise InputError(f"seed must be below 2^32, not {self.seed}")
         if not all(0 <= beta < 1 for beta in self.betas):

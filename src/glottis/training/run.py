@@ -243,13 +243,17 @@ def build_network(recipe: Recipe, corpus: Prepared) -> Any:
     if "languages" in config_class.__dataclass_fields__:
         values.setdefault("languages", len(corpus.languages))
     where = f"{recipe.model} network"
-    config = build(config_class, values, where)
+    config: Any = build(config_class, values, where)
+    known = getattr(config, "symbols", None)
+    if known is not None and known < len(corpus.symbols):
+        raise InputError(
+            f"{where}: symbols must be at least {len(corpus.symbols)}, the ids of what the corpora "
+            f"say, not {known}"
+        )
     try:
         return network(config)
-    except InputError:
-        raise
     except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
-        raise InputError(f"{where}: no such network: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
 def _trainer(config: TrainingConfig, **options: Any) -> lightning.Trainer:
@@ -361,11 +365,10 @@ def _must_continue(folder: Path, facts: dict[str, Any], config_class: type) -> N
     path = folder / "run.json"
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        missing = [
-            key for key in ("model", "network", "speakers", "languages") if key not in before
-        ]
+        known = before.keys() if isinstance(before, dict) else ()
+        missing = [k for k in ("model", "network", "speakers", "languages") if k not in known]
         damage = f"it lacks {', '.join(missing)}" if missing else ""
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         damage = str(error)
     if damage:
         raise InputError(
@@ -374,8 +377,8 @@ def _must_continue(folder: Path, facts: dict[str, Any], config_class: type) -> N
         )
     if before["model"] == facts["model"]:
         # A setting that was added since has its default there.
-        known: Any = build(config_class, before["network"], f"{path}: network")
-        before["network"] = json.loads(json.dumps(as_dict(known)))
+        network: Any = build(config_class, before["network"], f"{path}: network")
+        before["network"] = json.loads(json.dumps(as_dict(network)))
     if "phonemes" in facts:
         before.setdefault("phonemes", "espeak")
     for key in ("model", "network", "speakers", "languages", "phonemes", "phoneme_id_map"):
