@@ -237,10 +237,19 @@ def test_fine_tuning_starts_from_all_of_an_imported_network(tmp_path: Path) -> N
     ours, theirs = fresh.state_dict(), model.state_dict()
     names = [name for name in ours if not name.startswith("discriminators.")]
     assert all(torch.equal(ours[name], theirs[name]) for name in names)
-    network = read_recipe("vits/finetune").network
     given, _ = from_piper({f"model_g.{k}": v for k, v in _weights().items()}, {})
-    for name in ("spline_minimum_bin", "spline_minimum_derivative", "power_floor"):
-        assert network[name] == given[name]
+    for recipe in ("vits/finetune", "vits/paper"):
+        network = read_recipe(recipe).network
+        for name in ("spline_minimum_bin", "spline_minimum_derivative", "power_floor"):
+            assert network[name] == given[name]
+
+
+def test_the_papers_recipe_ends_at_the_authors_rate() -> None:
+    from glottis.training.run import read_recipe
+
+    training = read_recipe("vits/paper").training
+    epochs = training.max_steps * training.batch_size / 12_500  # utterances of LJ Speech
+    assert training.final_rate == pytest.approx(0.999875**epochs, abs=0.005)
 
 
 def test_single_speaker_layout_has_no_embedding() -> None:
