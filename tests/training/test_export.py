@@ -200,6 +200,10 @@ def test_runs_of_the_wrong_kind_are_told_what_they_are(
 def test_settings_that_make_no_network_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run\.json: no such network with channels=99"):
         export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], settings=["channels=99"])
+    wide = ["channels=32", "filter_channels=32"]
+    with pytest.raises(InputError, match=f"this network with {' '.join(wide)}: size") as e:
+        export_voice(runs[0], tmp_path / "v.onnx", vocoder=runs[1], settings=wide)
+    assert len(str(e.value).splitlines()) == 1
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     facts = json.loads((runs[0] / "run.json").read_text())

@@ -118,9 +118,7 @@ def evaluate(
     )
     problems = [row.problem for row in report.rows]
     if all(problems):
-        raise InputError(
-            f"{texts or data}: none of its {total} sentences can be judged: {problems[0]}"
-        )
+        raise InputError(f"{texts or data}: no sentence can be judged; the first: {problems[0]}")
     report = dataclasses.replace(
         report,
         speed=_speeds(loaded, report.rows, speaker) if timing and loaded else (),

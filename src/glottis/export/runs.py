@@ -42,10 +42,10 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
     network, config_class = model_class(facts["model"])
     values = override(facts["network"], settings)
     config = build(config_class, values, f"{run}/run.json: network")
+    changed = f" with {' '.join(settings)}" if settings else ""
     try:
         model = network(config)
     except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
-        changed = f" with {' '.join(settings)}" if settings else ""
         raise InputError(f"{run}/run.json: no such network{changed}: {error}") from error
     try:
         weights = load_file(path)
@@ -54,7 +54,11 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
             weights |= {k: v for k, v in model.state_dict().items() if k.startswith(JUDGES)}
         model.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path} does not hold this network: {error}") from error
+        # torch tells of every weight, one a line, under a heading.
+        heading, *lines = str(error).splitlines() or [repr(error)]
+        first = lines[0].strip() if lines else heading
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        raise InputError(f"{path} does not hold this network{changed}: {first}{more}") from error
     return model.eval(), facts
 
 
