@@ -51,7 +51,7 @@ def test_a_trained_conversion_converts_a_recording(
     soundfile.write(recording, speech(0.6, rate=16000), 16000)
     words = ["convert", str(recording), "-o", str(out), "--from", "ann"]
     for voice in (tmp_path / "run", tmp_path / "run" / "conversion.npz"):
-        assert main([*words, "--to", "bob", "--voice", str(voice)]) == 0
+        assert main([*words, "--to", "bob", "--voice", str(voice), "--seed", "-1"]) == 0
     assert "ann as bob" in capsys.readouterr().err
     samples, rate = read(out)
     assert rate == 22050
