@@ -201,6 +201,9 @@ def test_bad_durations_are_named(tmp_path: Path, runs: tuple[Path, Path], data: 
     file = tmp_path / "d.jsonl"
     with pytest.raises(InputError, match="no durations at"):
         read_durations(file)
+    file.write_bytes(b'{"id": "\xe4", "durations": [1]}')
+    with pytest.raises(InputError, match="is not UTF-8: byte 8"):
+        read_durations(file)
     good = '{"id": "a", "durations": [1, 2]}'
     for bad in ("[1]", '{"id": "b"}', '{"id": "b", "durations": [1.5]}', "nothing"):
         file.write_text(f"{good}\n{bad}\n")

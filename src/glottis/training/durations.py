@@ -25,6 +25,8 @@ def read_durations(path: Path) -> dict[str, list[int]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"there are no durations at {path}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: byte {error.start}; save it as UTF-8") from error
     found: dict[str, list[int]] = {}
     for number, line in enumerate(lines, start=1):
         try:
@@ -51,7 +53,10 @@ def durations_of(name: str, ids: int, known: Mapping[str, Sequence[int]]) -> Seq
     if name not in known:
         raise InputError(f"the durations file does not know {name}; it knows {len(known)} others")
     if len(known[name]) != ids:
-        raise InputError(f"{name}: {len(known[name])} durations for {ids} phoneme ids")
+        raise InputError(
+            f"{name}: {len(known[name])} durations for {ids} phoneme ids; align the corpus as it "
+            "is prepared now"
+        )
     return known[name]
 
 
