@@ -370,6 +370,7 @@ def test_every_shipped_recipe_is_valid_and_says_how_to_run_it() -> None:
         (["betas=[0.9, 1.5]"], "betas"),
         (["batch_seconds=0"], "batch_seconds must be above 0"),
         (["network.symbols=160"], "symbols must be at least 161"),
+        (["network.speakers=3"], "speakers must be 1, as many as the data has .*not 3"),
         (["network.channels=33"], "glow_tts network: .*33"),
         (["network.encoder_dropout=3"], "glow_tts network: .*3"),
     ],

@@ -238,12 +238,19 @@ def build_network(recipe: Recipe, corpus: Prepared) -> Any:
     values: dict[str, Any] = {**recipe.network}
     if "mel" in config_class.__dataclass_fields__:
         values["mel"] = asdict(corpus.mel)
-    if "speakers" in config_class.__dataclass_fields__:
-        values.setdefault("speakers", len(corpus.speakers))
-    if "languages" in config_class.__dataclass_fields__:
-        values.setdefault("languages", len(corpus.languages))
+    counted = {"speakers": corpus.speakers, "languages": corpus.languages}
+    for kind, names in counted.items():
+        if kind in config_class.__dataclass_fields__:
+            values.setdefault(kind, len(names))
     where = f"{recipe.model} network"
     config: Any = build(config_class, values, where)
+    for kind, names in counted.items():
+        if getattr(config, kind, 1) not in (1, len(names)):
+            raise InputError(
+                f"{where}: {kind} must be {len(names)}, as many as the data has "
+                f"({', '.join(names)}), or 1, which tells none apart, not {getattr(config, kind)}; "
+                "left out it is counted"
+            )
     known = getattr(config, "symbols", None)
     if known is not None and known < len(corpus.symbols):
         raise InputError(
