@@ -81,7 +81,7 @@ def test_a_wider_network_begins_as_the_narrow_one(tmp_path: Path) -> None:
     torch.testing.assert_close(model.decode(mel, None), narrow(mel))
 
 
-def _saved(model: torch.nn.Module, folder: Path, known: dict[str, list[str]]) -> None:
+def _saved(model: torch.nn.Module, folder: Path, known: dict[str, Any]) -> None:
     """A run folder of ``model`` with weights that are all worth something."""
     with torch.no_grad():
         for parameter in model.parameters():
@@ -170,6 +170,19 @@ def test_one_of_several_speakers_and_languages_alone_speaks_as_before(
     inside = slice(10 * 256, -10 * 256)
     wrong, others = ((sound - whole)[:, inside].abs().max() for sound in (own, other))
     assert wrong < 0.05 * others, "it matters who speaks, and is heard"
+
+
+def test_letters_keep_their_rows(tmp_path: Path) -> None:
+    """Those beyond Piper's map have the ids that their corpus gave them."""
+    torch.manual_seed(0)
+    before, after = (GlowTTS(GlowConfig(**GLOW)) for _ in range(2))  # type: ignore[arg-type]
+    own = after.encoder.embed.weight.clone()
+    known = {"phoneme_id_map": {"a": [14], "\u00df": [161], "\u0308": [162], "\u03b1": [163]}}
+    _saved(before, tmp_path, known)
+    load_weights(after, tmp_path, {"letters": ["\u0308", "\u044f", "\u00df"]})
+    old, new = before.encoder.embed.weight, after.encoder.embed.weight
+    assert torch.equal(new[:161], old[:161])
+    assert torch.equal(new[161:164], torch.stack([old[162], own[162], old[161]]))
 
 
 def test_what_starts_anew_is_told_by_its_part(

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from glottis.blocks.convnext import ConvNeXtBlock
 from glottis.errors import InputError
 from glottis.export import voice_weights
+from glottis.text.symbols import DEFAULT
 from glottis.training.fold import fold
 from glottis.voices import installed
 
@@ -28,6 +29,8 @@ TABLES = {
     "languages": re.compile(r"languages\."),
 }
 """Weights with a row for each speaker or language, by their names."""
+LETTERS = re.compile(r"(.*\.)?embed\.weight$")
+"""Weights with a row for each id of the text; ids behind Piper's are each corpus's own letters."""
 HEARD = "speaker_language"
 """Numbers that mean something in their own run alone, and are noted anew in the first steps."""
 
@@ -47,8 +50,9 @@ def load_weights(
 
     ``names`` are the model's ``speakers`` and ``languages``, in order: whoever the source knows by
     the same name keeps their rows, whatever the order and number; who is new begins as the mean of
-    those known. A model of one speaker or language has no table; what the source's says becomes
-    part of the weights (:mod:`glottis.training.fold`).
+    those known. So do ``letters``, those beyond Piper's map by their ids, but new ones begin anew.
+    A model of one speaker or language has no table; what the source's says becomes part of the
+    weights (:mod:`glottis.training.fold`).
 
     Raises:
         InputError: the file is missing or unreadable, or nothing in it fits.
@@ -67,7 +71,8 @@ def load_weights(
     adapted = getattr(model, "adapted", dict)
     theirs, ours = _names(file), names or {}
     folded = [fold(model, adapted(part), theirs, ours) for part in parts]
-    renamed = [_widened(model, own, _renumbered(part, own, theirs, ours)) for part in folded]
+    known = [_relettered(part, own, theirs, ours) for part in folded]
+    renamed = [_widened(model, own, _renumbered(part, own, theirs, ours)) for part in known]
     found = [{k: v for k, v in part.items() if _fits(model, own, k, v)} for part in renamed]
     fitting = max(found, key=len)
     if getattr(model, "end_to_end", False):
@@ -117,7 +122,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _names(file: Path) -> dict[str, list[str]]:
-    """The source's speakers and languages, in order; of a bare file nothing is known."""
+    """The source's speakers, languages and letters, in order; of a bare file nothing is known."""
     if file.suffix == ".onnx":
         description = file.with_name(file.name + ".json")
         if not description.is_file():
@@ -127,12 +132,41 @@ def _names(file: Path) -> dict[str, list[str]]:
             "speakers": facts.get("speaker_id_map", {}),
             "languages": facts.get("glottis", {}).get("languages", {}),
         }
-        return {kind: sorted(ids, key=ids.__getitem__) for kind, ids in numbers.items()}
+        names = {kind: sorted(ids, key=ids.__getitem__) for kind, ids in numbers.items()}
+        return names | {"letters": letters(facts.get("phoneme_id_map", {}))}
     facts = file.with_name("run.json")
     if not facts.is_file():
         return {}
     known = json.loads(facts.read_text(encoding="utf-8"))
-    return {kind: known.get(kind, []) for kind in TABLES}
+    names = {kind: known.get(kind, []) for kind in TABLES}
+    return names | {"letters": letters(known.get("phoneme_id_map", {}))}
+
+
+def letters(phoneme_id_map: Mapping[str, Sequence[int]]) -> list[str]:
+    """Those that stand behind Piper's map, by their ids."""
+    beyond = {letter: ids[0] for letter, ids in phoneme_id_map.items() if ids[0] >= len(DEFAULT)}
+    return sorted(beyond, key=beyond.__getitem__)
+
+
+def _relettered(
+    weights: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    theirs: Mapping[str, Sequence[str]],
+    ours: Mapping[str, Sequence[str]],
+) -> dict[str, Tensor]:
+    """Tables of ids with the rows of letters in the order of ``ours``."""
+    result = dict(weights)
+    before, after = theirs.get("letters", []), ours.get("letters", [])
+    for key in [key for key in result if LETTERS.match(key) and key in own]:
+        value = result[key]
+        if value.shape != own[key].shape or not after:
+            continue
+        rows = value.clone()
+        for i, letter in enumerate(after, start=len(DEFAULT)):
+            known = letter in before
+            rows[i] = value[len(DEFAULT) + before.index(letter)] if known else own[key][i]
+        result[key] = rows
+    return result
 
 
 def _renumbered(

@@ -160,7 +160,7 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     )
     from glottis.training.data import Data
     from glottis.training.durations import read_durations
-    from glottis.training.initialize import load_weights
+    from glottis.training.initialize import letters, load_weights
     from glottis.training.task import Task
 
     config = recipe.training
@@ -176,6 +176,8 @@ def run(recipe: Recipe, data: list[Path], folder: Path) -> Path:
     state = folder / "state.ckpt"
     if config.initialize and not state.exists():
         names = {"speakers": corpus.speakers, "languages": corpus.languages}
+        if corpus.phonemes == "text" and hasattr(model.config, "symbols"):
+            names["letters"] = letters(corpus.symbols.phoneme_id_map)
         load_weights(model, Path(config.initialize), names)
     freeze(model, config.freeze)
 
