@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from glottis.config import build
-from glottis.corpus import Prepared, load_audio, load_mel
+from glottis.corpus import Prepared, load_audio, load_mel, load_pitch
 from glottis.corpus.prepare import PrepareConfig, prepare
 from glottis.errors import InputError
 from glottis.export import export_voice
@@ -90,7 +90,7 @@ def test_one_command_runs_every_stage_and_goes_on_where_it_stopped(
             train(str(recipe), [data], [], out)
     weights = (out / "features" / "model.safetensors").read_bytes()
     kept = {path: path.stat().st_mtime_ns for path in (out / "mels").rglob("*.npy")}
-    assert len(kept) == 8
+    assert len(kept) == 2 * 8, "log-mels and pitch"
     assert not list((out / "mels").rglob("corpus.json"))
 
     assert train(str(recipe), [data], ["vocoder.max_steps=3", "log_every=2"], out) == out
@@ -110,6 +110,7 @@ def test_one_command_runs_every_stage_and_goes_on_where_it_stopped(
             assert np.isfinite(made).all()
             assert not np.allclose(made, recorded)
             assert np.array_equal(load_audio(mine), load_audio(other))
+            assert np.array_equal(load_pitch(mine), load_pitch(other))
     facts = json.loads((out / "vocoder" / "run.json").read_text())
     assert facts["data"] == [str(folder)]
 
@@ -125,7 +126,7 @@ def test_one_command_runs_every_stage_and_goes_on_where_it_stopped(
     train(str(recipe), [data], ["only=features", "max_steps=3"], out)
     write_predicted(out / "features", [data], out / "mels")
     changed = [path for path in (out / "mels").rglob("*.npy") if path not in kept]
-    assert len(changed) >= 16
+    assert len(changed) >= 2 * 16
     with pytest.raises(InputError, match="predicts no log-mels"):
         write_predicted(out / "vocoder", [data], tmp_path / "no")
     path = export_voice(out / "features", tmp_path / "v.onnx", vocoder=out / "vocoder")
@@ -140,7 +141,7 @@ def test_a_source_that_was_prepared_again_is_predicted_again(recipe: Path, tmp_p
     train(str(recipe), [data], ["only=features"], out)
     (folder,) = write_predicted(out / "features", [data], out / "mels")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
-    assert len(before) == 8
+    assert len(before) == 2 * 8
 
     # One recording is longer now, and one is new: the others keep their log-mels.
     soundfile.write(corpus / "wavs" / "u2.wav", speech(3.0), 22050)
@@ -151,7 +152,7 @@ def test_a_source_that_was_prepared_again_is_predicted_again(recipe: Path, tmp_p
     write_predicted(out / "features", [data], out / "mels")
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
     assert before.items() <= after.items()
-    assert len(after) == 10
+    assert len(after) == 2 * 10
     for split in ("train", "test"):
         for mine, other in zip(
             Prepared([folder]).cuts(split), Prepared([data]).cuts(split), strict=True

@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -135,6 +136,11 @@ def _write_one(
         with torch.no_grad():
             found, _, _ = model.predict(batch, generator)
         for cut, mel, size in zip(missing, found.after, batch.mel_lengths.tolist(), strict=True):
+            # The recording's pitch, for vocoders that are told it; the log-mels say that both are.
+            features = cut["features"]
+            heard = feature_file(source / features["storage_path"], features["storage_key"], PITCH)
+            with replacing(feature_file(folder / place, f"{_name(cut)}.npy", PITCH)) as path:
+                shutil.copyfile(heard, path)
             with replacing(folder / place / f"{_name(cut)}.npy") as path:
                 frames = np.ascontiguousarray(mel[:, :size].T.float().numpy())
                 with open(path, "wb") as file:
