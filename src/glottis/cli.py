@@ -21,6 +21,7 @@ from glottis import __version__
 from glottis.errors import InputError
 
 if TYPE_CHECKING:
+    from glottis.corpus.prepare import PrepareConfig
     from glottis.export import Storage
     from glottis.voice import Speech, Voice
 
@@ -53,6 +54,9 @@ SpeakerOption = Annotated[
 ]
 CorpusArgument = Annotated[
     Path, typer.Argument(help="Folder with a transcript table and recordings.")
+]
+OnlySpeakerOption = Annotated[
+    str | None, typer.Option("--speaker", "-s", help="Name of a corpus's only speaker.")
 ]
 LanguageOption = Annotated[
     str | None, typer.Option("--language", "-l", help="espeak-ng's code, such as en-us.")
@@ -279,9 +283,7 @@ def prepare(
     corpus: CorpusArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the prepared corpus.")],
     settings: Settings = None,
-    speaker: Annotated[
-        str | None, typer.Option("--speaker", "-s", help="Name of a corpus's only speaker.")
-    ] = None,
+    speaker: OnlySpeakerOption = None,
     language: LanguageOption = None,
     jobs: JobsOption = None,
 ) -> None:
@@ -289,45 +291,51 @@ def prepare(
 
     Run it again to continue where it was interrupted.
     """
+    from glottis.corpus.prepare import prepare as run
+
+    config = _preparation("prepare", settings, speaker, language)
+    with _progress("preparing") as progress:
+        summary = run(corpus, out, config=config, jobs=jobs, progress=progress)
+    print(summary)
+
+
+def _preparation(
+    verb: str, settings: list[str] | None, speaker: str | None, language: str | None
+) -> PrepareConfig:
     from glottis.config import build, override
     from glottis.corpus.prepare import PrepareConfig
-    from glottis.corpus.prepare import prepare as run
 
     values = override({}, settings or [])
     for name, value in (("speaker", speaker), ("language", language)):
         if value is not None:
             values[name] = value
-    with _progress("preparing") as progress:
-        summary = run(
-            corpus,
-            out,
-            config=build(PrepareConfig, values, "prepare"),
-            jobs=jobs,
-            progress=progress,
-        )
-    print(summary)
+    config: PrepareConfig = build(PrepareConfig, values, verb)
+    return config
 
 
 @app.command()
 def doctor(
     corpus: CorpusArgument,
+    settings: Settings = None,
     json: Annotated[
         str | None, typer.Option("--json", metavar="FILE|-", help="Also write the report as JSON.")
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Folder for pictures of the distributions.")
     ] = None,
+    speaker: OnlySpeakerOption = None,
     language: LanguageOption = None,
     jobs: JobsOption = None,
 ) -> None:
     """Report what in a corpus will hurt, before any training.
 
-    Status 1 when the corpus cannot be used as it is.
+    With the settings that it will be prepared with. Status 1 when it cannot be used as it is.
     """
     from glottis.corpus.doctor import examine
 
+    config = _preparation("doctor", settings, speaker, language)
     with _progress("examining") as progress:
-        report = examine(corpus, language=language or "en-us", jobs=jobs, progress=progress)
+        report = examine(corpus, config=config, jobs=jobs, progress=progress)
     if json not in (None, "-"):
         from glottis.files import replacing
 

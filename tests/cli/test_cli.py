@@ -204,6 +204,9 @@ def test_the_doctor_ends_with_one_when_a_corpus_is_unusable(tmp_path, capsys):
     assert json.loads((tmp_path / "report.json").read_text())["usable"] is False
     assert main([*words, "--json", "-"]) == 1
     assert json.loads(capsys.readouterr().out)["rows"] == 2
+    # It takes the settings of prepare.
+    refused(capsys, *words, "phonemz=text", says=["phonemz", "phonemes"])
+    refused(capsys, *words, "phonemes=runes", says=["phonemes", "espeak"])
 
 
 def test_damaged_voices_are_told_without_a_traceback(tmp_path, capsys):
