@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -137,4 +138,9 @@ def test_what_cannot_be_pruned_is_named(runs: dict[str, Path], data: Path, tmp_p
     plain = run(build(Recipe, values, "test"), [data], tmp_path / "plain")
     with pytest.raises(InputError, match="without ConvNeXt blocks"):
         prune_run(plain, tmp_path / "a", 24)
+    imported = shutil.copytree(runs["vocos"], tmp_path / "imported")
+    facts = json.loads((imported / "run.json").read_text()) | {"data": []}
+    (imported / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="--data"):
+        prune_run(imported, tmp_path / "a", 24)
     assert not (tmp_path / "a").exists()

@@ -122,7 +122,12 @@ def prune_run(
         )
     if not seconds > 0:
         raise InputError(f"--seconds must be above 0, not {seconds:g}")
-    corpus = Prepared([Path(each) for each in data or facts["data"]])
+    folders = [Path(each) for each in data or facts["data"]]
+    if not folders:
+        raise InputError(
+            f"{run} does not say what it was trained on; name prepared corpora with --data"
+        )
+    corpus = Prepared(folders)
     for kind, ours in (("speakers", corpus.speakers), ("languages", corpus.languages)):
         if ours != facts[kind]:
             raise InputError(
