@@ -173,7 +173,7 @@ def test_a_path_through_a_single_value_is_refused():
 
 def test_a_choice_that_is_called_none_can_be_made_on_the_command_line() -> None:
     from glottis.models.grad_tts import Config as GradConfig
-    from glottis.training.run import read_recipe
+    from glottis.training.recipe import read_recipe
 
     recipe = read_recipe("grad_tts/paper", ["network.prior_loss=none"])
     config = build(GradConfig, recipe.network, "network")

@@ -25,7 +25,7 @@ from glottis.config import build
 from glottis.corpus.batches import WindowBatch
 from glottis.errors import InputError
 from glottis.models.hifi_gan import Config, HiFiGAN
-from glottis.training.run import read_recipe
+from glottis.training.recipe import read_recipe
 
 SMALL = {
     "upsample_rates": (4, 2),

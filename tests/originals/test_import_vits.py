@@ -92,7 +92,7 @@ def test_the_authors_weights_compute_what_they_computed() -> None:
 
 
 def test_pipers_defaults_are_the_medium_recipe() -> None:
-    from glottis.training.run import read_recipe
+    from glottis.training.recipe import read_recipe
 
     network = read_recipe("vits/medium").network
     assert network["upsample_rates"] == list(PIPER["upsample_rates"])
@@ -228,7 +228,7 @@ def test_discriminators_of_the_same_number_come_along(tmp_path: Path) -> None:
 def test_fine_tuning_starts_from_all_of_an_imported_network(tmp_path: Path) -> None:
     """A run of the imported settings takes every weight; only discriminators start anew."""
     from glottis.training.initialize import load_weights
-    from glottis.training.run import read_recipe
+    from glottis.training.recipe import read_recipe
 
     imported = import_original(_piper(tmp_path, PIPER_JSON), tmp_path / "run")
     model, _ = load_run(imported.folder)
@@ -245,7 +245,7 @@ def test_fine_tuning_starts_from_all_of_an_imported_network(tmp_path: Path) -> N
 
 
 def test_the_papers_recipe_ends_at_the_authors_rate() -> None:
-    from glottis.training.run import read_recipe
+    from glottis.training.recipe import read_recipe
 
     training = read_recipe("vits/paper").training
     epochs = training.max_steps * training.batch_size / 12_500  # utterances of LJ Speech

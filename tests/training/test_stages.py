@@ -19,7 +19,8 @@ from glottis.errors import InputError
 from glottis.export import export_voice
 from glottis.training import predicted
 from glottis.training.predicted import write_predicted
-from glottis.training.run import list_stages, read_recipe, read_values, train
+from glottis.training.recipe import list_stages, read_recipe, read_values
+from glottis.training.run import train
 from glottis.training.stages import Stages
 from glottis.voice import Voice
 from small_recipes import TRAINING

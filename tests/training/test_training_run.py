@@ -26,7 +26,8 @@ from glottis.export import export_voice
 from glottis.models.glow_tts import GlowTTS
 from glottis.training.config import Recipe, TrainingConfig
 from glottis.training.durations import write_durations
-from glottis.training.run import choose_precision, list_recipes, read_recipe, run, train
+from glottis.training.recipe import list_recipes, read_recipe
+from glottis.training.run import choose_precision, run, train
 from small_recipes import GLOW, SPSS, TRAINING, VOCOS
 from synthetic_corpus import write_corpus
 

@@ -74,7 +74,8 @@ def run_stages(
     Raises:
         InputError: an unknown stage, a wrong setting, or what the stages themselves raise.
     """
-    from glottis.training.run import build_network, freeze, read_recipe
+    from glottis.training.recipe import read_recipe
+    from glottis.training.run import build_network, freeze
 
     plan = build(Stages, values, f"recipe {where}")
     names = [stage.name for stage in plan.stages]
