@@ -33,7 +33,7 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from glottis.models import model_class
+    from glottis.models import construct, model_class
 
     facts = _facts(run)
     path = run / "model.safetensors"
@@ -43,10 +43,7 @@ def load_run(run: Path, settings: Sequence[str] = ()) -> tuple[nn.Module, dict[s
     values = override(facts["network"], settings)
     config = build(config_class, values, f"{run}/run.json: network")
     changed = f" with {' '.join(settings)}" if settings else ""
-    try:
-        model = network(config)
-    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
-        raise InputError(f"{run}/run.json: no such network{changed}: {error}") from error
+    model = construct(network, config, f"{run}/run.json: no such network{changed}")
     try:
         weights = load_file(path)
         if not any(name.startswith(JUDGES) for name in weights):

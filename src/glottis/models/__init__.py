@@ -45,3 +45,15 @@ def model_class(name: str) -> tuple[Any, Any]:
     module_name, class_name = MODELS[name]
     module = importlib.import_module(module_name)
     return getattr(module, class_name), module.Config
+
+
+def construct(network: Any, config: Any, where: str) -> Any:
+    """The ``network`` of a ``config`` that stands ``where``, as it begins.
+
+    Raises:
+        InputError: there is no network of these settings.
+    """
+    try:
+        return network(config)
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        raise InputError(f"{where}: {error}") from error

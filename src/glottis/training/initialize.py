@@ -7,6 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -19,8 +20,8 @@ from glottis.blocks.convnext import ConvNeXtBlock
 from glottis.errors import InputError
 from glottis.export import voice_weights
 from glottis.text.symbols import DEFAULT
-from glottis.training.fold import fold
-from glottis.voices import installed
+from glottis.training.fold import Names, fold
+from glottis.voices import find
 
 log = logging.getLogger("glottis.training")
 
@@ -29,15 +30,13 @@ TABLES = {
     "languages": re.compile(r"languages\."),
 }
 """Weights with a row for each speaker or language, by their names."""
-LETTERS = re.compile(r"(.*\.)?embed\.weight$")
+LETTERS = re.compile(r"(encoder\.)?embed\.weight$")
 """Weights with a row for each id of the text; ids behind Piper's are each corpus's own letters."""
 HEARD = "speaker_language"
 """Numbers that mean something in their own run alone, and are noted anew in the first steps."""
 
 
-def load_weights(
-    model: nn.Module, path: Path, names: Mapping[str, Sequence[str]] | None = None
-) -> None:
+def load_weights(model: nn.Module, path: Path, names: Names | None = None) -> None:
     """Load a run folder's weights, any safetensors file's, or a voice's into ``model``.
 
     ``path`` may also be the name of an installed voice.
@@ -59,8 +58,8 @@ def load_weights(
     """
     file = path / "model.safetensors" if path.is_dir() else path
     if not file.is_file() and file.name == str(path):
-        # No path, so perhaps the name of a voice.
-        file = next((v.path for v in installed() if path.name in (v.name, v.path.name)), file)
+        with suppress(InputError):  # no path, so perhaps the name of a voice
+            file = find(path.name.removesuffix(".onnx"))
     if not file.is_file():
         raise InputError(
             f"there are no weights at {file}; initialize takes a run folder, a .safetensors file, "
@@ -108,9 +107,8 @@ def load_weights(
 def _parts(missing: Collection[str], taken: Collection[str]) -> str:
     """The parts that weights belong to, and in a part of which some were ``taken``, the parts of
     that."""
-    depth = {True: 2, False: 1}
     named = (key.split(".") for key in missing)
-    parts = Counter(".".join(words[: depth[words[0] in taken]]) for words in named)
+    parts = Counter(".".join(words[: 2 if words[0] in taken else 1]) for words in named)
     return ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
 
 
@@ -149,31 +147,23 @@ def letters(phoneme_id_map: Mapping[str, Sequence[int]]) -> list[str]:
 
 
 def _relettered(
-    weights: Mapping[str, Tensor],
-    own: Mapping[str, Tensor],
-    theirs: Mapping[str, Sequence[str]],
-    ours: Mapping[str, Sequence[str]],
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], theirs: Names, ours: Names
 ) -> dict[str, Tensor]:
     """Tables of ids with the rows of letters in the order of ``ours``."""
     result = dict(weights)
     before, after = theirs.get("letters", []), ours.get("letters", [])
+    beyond = slice(len(DEFAULT), len(DEFAULT) + len(after))
     for key in [key for key in result if LETTERS.match(key) and key in own]:
         value = result[key]
-        if value.shape != own[key].shape or not after:
-            continue
-        rows = value.clone()
-        for i, letter in enumerate(after, start=len(DEFAULT)):
-            known = letter in before
-            rows[i] = value[len(DEFAULT) + before.index(letter)] if known else own[key][i]
-        result[key] = rows
+        if value.shape == own[key].shape:
+            rows = value.clone()
+            rows[beyond] = _matched(own[key][beyond], value[len(DEFAULT) :], before, after)
+            result[key] = rows
     return result
 
 
 def _renumbered(
-    weights: Mapping[str, Tensor],
-    own: Mapping[str, Tensor],
-    theirs: Mapping[str, Sequence[str]],
-    ours: Mapping[str, Sequence[str]],
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], theirs: Names, ours: Names
 ) -> dict[str, Tensor]:
     """Tables with their rows in the order of ``ours``."""
     result = {key: value for key, value in weights.items() if key != HEARD}
@@ -186,12 +176,18 @@ def _renumbered(
             if value.shape[1:] != wanted.shape[1:]:
                 continue
             # What is counted or measured of a voice says nothing of another.
-            rows = value.mean(0).expand_as(wanted).clone() if value.ndim > 1 else wanted.clone()
-            for i, name in enumerate(after):
-                if name in before:
-                    rows[i] = value[before.index(name)]
-            result[key] = rows
+            new = value.mean(0).expand_as(wanted) if value.ndim > 1 else wanted
+            result[key] = _matched(new, value, before, after)
     return result
+
+
+def _matched(new: Tensor, known: Tensor, before: Sequence[str], after: Sequence[str]) -> Tensor:
+    """A row for each name of ``after``: that of ``known``, named by ``before``, or ``new``'s."""
+    rows = new.clone()
+    for i, name in enumerate(after):
+        if name in before:
+            rows[i] = known[before.index(name)]
+    return rows
 
 
 def _widened(

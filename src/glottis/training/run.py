@@ -160,7 +160,7 @@ def build_network(recipe: Recipe, corpus: Prepared) -> Any:
     Raises:
         InputError: a wrong setting, or there is no network of these settings.
     """
-    from glottis.models import model_class
+    from glottis.models import construct, model_class
 
     network, config_class = model_class(recipe.model)
     values: dict[str, Any] = {**recipe.network}
@@ -185,10 +185,7 @@ def build_network(recipe: Recipe, corpus: Prepared) -> Any:
             f"{where}: symbols must be at least {len(corpus.symbols)}, the ids of what the corpora "
             f"say, not {known}"
         )
-    try:
-        return network(config)
-    except (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
-        raise InputError(f"{where}: {error}") from error
+    return construct(network, config, where)
 
 
 def _trainer(config: TrainingConfig, **options: Any) -> lightning.Trainer:
@@ -274,6 +271,8 @@ def choose_precision(config: TrainingConfig) -> str:
 
 def _describe(folder: Path, recipe: Recipe, corpus: Any, model: Any) -> None:
     """Write recipe.yaml and run.json, refusing a folder that holds another network."""
+    from glottis.export.runs import is_vocoder
+
     facts = {
         "model": recipe.model,
         "network": as_dict(model.config),
@@ -283,7 +282,7 @@ def _describe(folder: Path, recipe: Recipe, corpus: Any, model: Any) -> None:
         "speaker_languages": corpus.speaker_languages,
         "mel": asdict(corpus.mel),
     }
-    if not model.batches.startswith("windows"):
+    if not is_vocoder(model):
         facts["phonemes"] = corpus.phonemes
         if corpus.phonemes == "text":
             facts["phoneme_id_map"] = corpus.symbols.phoneme_id_map
