@@ -28,6 +28,20 @@ from glottis.voice.embedded import embed, embedded, field, fields
 from small_recipes import VITS as SMALL
 from synthetic_corpus import speech
 
+TOLD = {"pitch": True, "posterior_input": "log_mels"}
+CONTENT = {
+    **TOLD,
+    "mel_latents": True,
+    "posterior_layers": 0,
+    "latent": 80,
+    "regression_layers": 1,
+    "condition_prior": True,
+    "conversion": "content",
+    "content_width": 32,
+    "content_hidden": 48,
+    "content_layers": 1,
+}
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,11 +55,13 @@ def _write(folder: Path, speakers: list[str], **changes: object) -> Path:
     shared = {"speakers": len(speakers), "mel": as_dict(MelConfig())}
     config = build(Config, {**SMALL, **shared, **changes})
     model = VITS(config)
+    converts = [] if model.content is None else model.content.parameters()
     with torch.no_grad():
-        for parameter in model.flow.parameters():
+        for parameter in [*model.flow.parameters(), *converts]:
             parameter.add_(torch.randn_like(parameter) * 0.3)
-        if model.pitch_input is not None:
-            model.pitch_input.weight.normal_()
+        if model.config.pitch:
+            if model.pitch_input is not None:
+                model.pitch_input.weight.normal_()
             model.speaker_pitch.mean.copy_(torch.tensor([110.0, 220.0]).log())
     save_file(model.state_dict(), folder / "model.safetensors")
     facts = {
@@ -95,14 +111,14 @@ def test_any_whole_number_is_a_seed(run: Path, recording: Path, tmp_path: Path, 
         assert main([*words, "--voice", str(by), "-o", str(tmp_path / f"{name}.wav")]) == 0
 
 
-@pytest.mark.parametrize("pitch", [False, True])
+@pytest.mark.parametrize("changes", [{}, TOLD, CONTENT], ids=["plain", "pitch", "content"])
 def test_a_voice_file_converts_as_its_run_does(
-    run: Path, recording: Path, tmp_path: Path, pitch: bool
+    run: Path, recording: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     from glottis.conversion import convert
 
-    if pitch:
-        run = _write(tmp_path, ["ann", "bob"], pitch=True, posterior_input="log_mels")
+    if changes:
+        run = _write(tmp_path, ["ann", "bob"], **changes)
     out = export_voice(run, tmp_path / "pair.onnx", weights="float32", conversion=True)
     assert sorted(path.name for path in tmp_path.glob("pair*")) == ["pair.onnx", "pair.onnx.json"]
     voice = Voice.load(out)
@@ -163,16 +179,7 @@ def test_a_flow_that_converts_alone_comes_back_with_the_voice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the second graph only, and too large for what a voice carries besides."""
-    told = {
-        "pitch": True,
-        "mel_latents": True,
-        "posterior_input": "log_mels",
-        "posterior_layers": 0,
-        "latent": 80,
-        "regression_layers": 1,
-        "centred_flow": True,
-        "condition_prior": True,
-    }
+    told = {**CONTENT, "conversion": "flow", "centred_flow": True}
     source = _write(tmp_path, ["ann", "bob"], **told)
     monkeypatch.setattr("glottis.export.storage.UNSPOKEN_LIMIT", 0)
     voice = export_voice(source, tmp_path / "v.onnx", weights="float32", conversion=True)
@@ -190,6 +197,25 @@ def test_a_flow_that_converts_alone_comes_back_with_the_voice(
             images.append(one.flow.call_and_ladj(x, mask, condition)[0])
     assert float((images[0] - x).abs().max()) > 0.1
     torch.testing.assert_close(images[1], images[0], atol=1e-4, rtol=1e-5)
+
+
+def test_content_comes_back_with_the_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To whoever has the same name: their gains and biases, whatever the order."""
+    source = _write(tmp_path, ["ann", "bob"], **CONTENT)
+    monkeypatch.setattr("glottis.export.storage.UNSPOKEN_LIMIT", 0)
+    voice = export_voice(source, tmp_path / "v.onnx", weights="float32", conversion=True)
+    model = load_run(source)[0]
+    again = VITS(build(Config, {**as_dict(model.config), "speakers": 3}))
+    names = {"speakers": ["bob", "cyd", "ann"], "languages": ["en-us"]}
+    load_weights(again.eval(), voice, names)
+    mel, mask = torch.randn(1, 80, 9) - 5, torch.ones(1, 1, 9, dtype=torch.bool)
+    bells, noise = torch.rand(1, 37, 9), torch.randn(1, 32, 9)
+    with torch.no_grad():
+        for before, after in ((0, 2), (1, 0)):
+            wanted = model.content.restate(mel, bells, torch.tensor([before]), noise, mask)
+            found = again.content.restate(mel, bells, torch.tensor([after]), noise, mask)
+            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)
+        assert (wanted - mel).abs().mean() > 0.1
 
 
 def test_a_voice_that_is_cut_off_says_so(run: Path, tmp_path: Path, recording: Path) -> None:

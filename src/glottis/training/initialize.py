@@ -26,7 +26,7 @@ from glottis.voices import find
 log = logging.getLogger("glottis.training")
 
 TABLES = {
-    "speakers": re.compile(r"(speakers|speaker_pitch)\.|.*\.speaker_shift$"),
+    "speakers": re.compile(r"(speakers|speaker_pitch)\.|.*\.speaker_(shift|gain|bias)$"),
     "languages": re.compile(r"languages\."),
 }
 """Weights with a row for each speaker or language, by their names."""

@@ -30,7 +30,7 @@ from glottis.models import model_class
 from glottis.training.config import TrainingConfig
 from glottis.training.data import Batches
 
-SETTINGS = ("hidden", "regression_hidden", "decoder_hidden")
+SETTINGS = ("hidden", "regression_hidden", "decoder_hidden", "content_hidden")
 """Network settings that are the hidden channels of ConvNeXt blocks."""
 PER_UNIT = 4
 """Frames that must be heard for each hidden unit."""

@@ -57,6 +57,16 @@ class Config:
     the frame prior may be told the speaker, with ``condition_prior``: it then explains the latents
     as each speaker has them, and the flow is for conversion alone.
 
+    ``conversion`` says how: ``flow`` through the flow, as in the paper, which is enough for two
+    speakers of one language; ``content`` by a conditional autoencoder of log-mels, for
+    ``mel_latents`` and ``align_on: mel``, which also converts among speakers of several languages
+    (:class:`~glottis.models.vits.content.ContentAutoencoder`). It learns by itself, from windows of
+    ``content_frames``: in its first ``content_steps``, in which the divergence gains its weight,
+    what phones are said, then also log-mels. ``content_divergence`` weighs the divergence of its
+    ``content_channels``, ``content_phones`` the phones' cross-entropy; more of the first takes out
+    more of the speaker, and of the words. Both of its stacks have ``content_layers`` of
+    ``content_width`` and ``content_hidden`` channels.
+
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.
 
@@ -122,6 +132,15 @@ class Config:
     prior_channels: int = 128
     prior_layers: int = 4
     prior_kernel: int = 3
+    conversion: Literal["flow", "content"] = "flow"
+    content_channels: int = 32
+    content_width: int = 256
+    content_hidden: int = 768
+    content_layers: int = 6
+    content_frames: int = 128
+    content_steps: int = 1000
+    content_divergence: float = 0.3
+    content_phones: float = 5.0
     align_on: Literal["latent", "mel"] = "latent"
     alignment_steps: int = 0
     alignment_noise: float = 0.0
@@ -180,10 +199,12 @@ class Config:
             raise InputError("centred_flow has no flow_transformer_layers; leave one of them out")
         if self.prior_blocks and not self.regression_layers:
             raise InputError("prior_blocks explain what regression_layers leave: give some")
-        if self.condition_prior and not (self.centred_flow and self.regression_layers):
+        converts = self.centred_flow or self.conversion == "content"
+        if self.condition_prior and not (converts and self.regression_layers):
             raise InputError(
-                "condition_prior is for regression_layers, and takes centred_flow: a flow that "
-                "learns by a prior which knows the speaker has nothing to take out"
+                "condition_prior is for regression_layers, and takes centred_flow or conversion: "
+                "content: a flow that learns by a prior which knows the speaker has nothing to "
+                "take out"
             )
         if self.mel_latents and (
             self.latent != self.mel.mels or self.posterior_input != "log_mels"
@@ -195,6 +216,11 @@ class Config:
             )
         if not self.posterior_layers and not self.mel_latents:
             raise InputError("a model without posterior_layers needs mel_latents: true")
+        if self.conversion == "content" and not (self.mel_latents and self.align_on == "mel"):
+            raise InputError(
+                "conversion: content says log-mels of known phones; it takes mel_latents: true and "
+                "align_on: mel"
+            )
         if self.latent_noise <= 0:
             raise InputError(f"latent_noise must be above 0 nepers, not {self.latent_noise}")
         members = len(self.periods) + len(self.resolutions) + bool(self.waveform_channels)

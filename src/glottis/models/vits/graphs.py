@@ -87,7 +87,7 @@ class ConversionGraph(nn.Module):
         mask = torch.ones_like(spectrogram[:, :1], dtype=torch.bool)
         # Made with the floor of log-mels; the model may have learnt with another.
         spectrogram = torch.sqrt(spectrogram.square() + (own.config.power_floor - 1e-9))
-        noise = normal_from_seed(seed, spectrogram.shape[2], own.config.latent) * scale
+        noise = normal_from_seed(seed, spectrogram.shape[2], own.converted_channels) * scale
         samples = own.revoice(spectrogram, mask, source, target, noise, pitch)
         return torch.clamp(samples, -1.0, 1.0)
 

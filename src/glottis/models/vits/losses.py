@@ -122,6 +122,34 @@ def alignment_loss(model: VITS, batch: UtteranceBatch) -> tuple[Tensor, dict[str
     return model.config.mel_alignment_weight * loss, logs
 
 
+def content_loss(
+    model: VITS, batch: UtteranceBatch, step: int | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Of conversion by content, from windows of utterances, or whole ones where nothing learns.
+
+    In the first steps phones are learnt alone, and the divergence gains its weight.
+    """
+    assert model.content is not None
+    mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
+    with torch.no_grad():
+        prior, text_lengths = model.read(batch)
+        durations = model.align(batch, prior, text_lengths)
+        text, _ = read_text(batch.text, batch.text_lengths, model.config.blanks)
+        classes = model.content.frame_classes(text, durations, batch.mel.shape[2])
+        heard = model.content.windows(
+            batch.mel,
+            mask,
+            model.bells(model.recorded(batch, mask)),
+            classes,
+            batch.speaker,
+            model.config.content_frames if model.training else 0,
+        )
+    first = model.config.content_steps
+    if step is None or step >= first:
+        return model.content.losses(heard)
+    return model.content.losses(heard, decoded=False, rise=(step + 1) / first)
+
+
 def _symbols(model: VITS, batch: UtteranceBatch, found: Explained) -> Tensor:
     """The symbol spoken in each frame that is explained, int64 ``[batch, frames]``."""
     text, _ = read_text(batch.text, batch.text_lengths, model.config.blanks)

@@ -48,7 +48,7 @@ from glottis.models.vits import parts
 from glottis.models.vits.config import Config
 from glottis.models.vits.frame_prior import FramePrior, adapted
 from glottis.models.vits.graphs import ConversionGraph, SpeechGraph
-from glottis.models.vits.losses import Explained, alignment_loss, losses
+from glottis.models.vits.losses import Explained, alignment_loss, content_loss, losses
 from glottis.models.vits.speaker_flow import SymbolGaussians, apart
 
 
@@ -80,7 +80,8 @@ class VITS(nn.Module):
         if config.pitch:
             self.pitch_predictor = PitchPredictor(channels + given, config.pitch_channels)
             # For the posterior and for a flow that is not centred; one that is hears the bells.
-            if config.posterior_layers or not parts.is_centred(config):
+            paper = parts.has_flow(config) and not parts.is_centred(config)
+            if config.posterior_layers or paper:
                 self.pitch_input = PitchInput(config.speaker_channels)
             self.speaker_pitch = SpeakerPitch(config.speakers)
         self.frame_prior = FramePrior(config, channels) if config.regression_layers else None
@@ -89,6 +90,7 @@ class VITS(nn.Module):
         self.symbols: SymbolGaussians | None = None
         if parts.is_centred(config):
             self.symbols = SymbolGaussians(config.symbols, config.latent)
+        self.content = parts.content(config)
         self.durations = parts.durations(config, channels, given)
         self.decoder = parts.decoder(config, given)
         self.log_mel = LogMel(config.mel, config.power_floor)
@@ -98,9 +100,11 @@ class VITS(nn.Module):
     def optimized(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss of :meth:`steps` trains."""
         judges = list(self.discriminators.parameters())
-        ours = {id(parameter) for parameter in judges}
+        converts = [] if self.content is None else list(self.content.parameters())
+        ours = {id(parameter) for parameter in judges + converts}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in ours]
-        return {"generator": rest, "discriminator": judges}
+        found = {"generator": rest, "discriminator": judges}
+        return found | {"conversion": converts} if converts else found
 
     @property
     def unit_speakers(self) -> bool:
@@ -168,20 +172,7 @@ class VITS(nn.Module):
         if self.bending is not None:
             told = self.flow_told(batch.speaker, bells)
             flowed, _ = self.bending.call_and_ladj(latent, mask, told)
-        with torch.no_grad():
-            if prior.mel_mean is None:
-                lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
-                found = flowed
-            else:
-                lattice = GaussianLattice(prior.mel_mean, text_lengths=text_lengths)
-                found = batch.mel
-            durations = align(
-                lattice,
-                found,
-                batch.mel_lengths,
-                noise_scale=alignment_noise,
-                generator=generator,
-            )
+        durations = self.align(batch, prior, text_lengths, flowed, alignment_noise, generator)
         return Explained(
             spectrogram,
             latent,
@@ -194,6 +185,27 @@ class VITS(nn.Module):
             starts,
             pitch,
         )
+
+    @torch.no_grad()
+    def align(
+        self,
+        batch: UtteranceBatch,
+        prior: Prior,
+        text_lengths: Tensor,
+        flowed: Tensor | None = None,
+        noise: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Frames of each token that is read, int64 ``[batch, text]``: on log-mels, or on latents
+        ``flowed`` ``[batch, latent, frames]`` for ``align_on: latent``."""
+        if prior.mel_mean is None:
+            assert flowed is not None
+            lattice = GaussianLattice(prior.mean, prior.log_scale, text_lengths=text_lengths)
+            found = flowed
+        else:
+            lattice = GaussianLattice(prior.mel_mean, text_lengths=text_lengths)
+            found = batch.mel
+        return align(lattice, found, batch.mel_lengths, noise_scale=noise, generator=generator)
 
     def infer(
         self, spectrogram: Tensor, mask: Tensor, condition: Tensor | None, noise: Tensor
@@ -245,7 +257,8 @@ class VITS(nn.Module):
     def steps(
         self, batch: UtteranceBatch, step: int
     ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
-        """The discriminators' loss, from ``adversarial_from`` on, then all others in one."""
+        """The discriminators' loss, from ``adversarial_from`` on, then all others in one, then that
+        of conversion by content."""
         config = self.config
         if self.languages is not None and batch.language is not None:
             self.speaker_language[batch.speaker] = batch.language
@@ -254,6 +267,15 @@ class VITS(nn.Module):
             pitch = self.recorded(batch, mask)
             assert pitch is not None
             self.speaker_pitch.hear(*recorded_pitch(pitch), batch.speaker)
+        if any(parameter.requires_grad for parameter in self.optimized()["generator"]):
+            yield from self._speech_steps(batch, step)
+        if self.content is not None and step >= config.alignment_steps:
+            yield "conversion", *content_loss(self, batch, step - config.alignment_steps)
+
+    def _speech_steps(
+        self, batch: UtteranceBatch, step: int
+    ) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        config = self.config
         if step < config.alignment_steps:
             yield "generator", *alignment_loss(self, batch)
             return
@@ -292,7 +314,10 @@ class VITS(nn.Module):
         found = self.explain(batch, generator=torch.Generator().manual_seed(0))
         starts = ((found.lengths - self.config.window_frames) // 2).clamp_min(0)
         _, target, fake_audio = self._windows(batch, found, starts)
-        return losses(self, batch, found, (target, fake_audio))[1]
+        logs = losses(self, batch, found, (target, fake_audio))[1]
+        if self.content is not None:
+            logs |= content_loss(self, batch)[1]
+        return logs
 
     def predicted_pitch(
         self, prior: Prior, durations: Tensor, mask: Tensor, speaker: Tensor | None
@@ -486,7 +511,7 @@ class VITS(nn.Module):
         spectrogram = self.log_mel.magnitudes(audio, frames * hop)
         if pitch is not None:
             pitch = torch.where(mask.squeeze(1), pitch[:, : mask.shape[2]], 0.0)
-        shape = (len(audio), self.config.latent, mask.shape[2])
+        shape = (len(audio), self.converted_channels, mask.shape[2])
         noise = draw_normal(shape, audio.device, generator) * temperature
         samples = self.revoice(spectrogram, mask, source, target, noise, pitch)
         return samples * mask_from_lengths(frames * hop).squeeze(1)
@@ -501,7 +526,7 @@ class VITS(nn.Module):
         pitch: Tensor | None,
     ) -> Tensor:
         """What :meth:`convert` and the exported graph share: magnitudes ``[batch, bins, frames]``
-        and ``noise`` ``[batch, latent, frames]`` to audio.
+        and ``noise`` ``[batch, converted_channels, frames]`` to audio.
 
         Raises:
             ValueError: the model is told the pitch, and was given none.
@@ -510,10 +535,22 @@ class VITS(nn.Module):
         if self.speaker_pitch is not None and pitch is not None:
             moved = self.speaker_pitch.moved(pitch, source, target)
         own, other = self.bells(pitch), self.bells(moved)
+        if self.content is not None:
+            mel = self.log_mel.of_magnitudes(spectrogram)
+            latent = self.content.restate(mel, other, target, noise, mask)
+            # Who stays the same needs no conversion.
+            latent = torch.where((source == target)[:, None, None], mel, latent)
+            return self.decode(latent, self.embed(target), moved, mask.sum((1, 2)))
         latent, _ = self.infer(spectrogram, mask, self._told(self.embed(source), own), noise)
         flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(source, own))
         latent = self.flow.inverse(flowed, mask, self.flow_told(target, other))
         return self.decode(latent, self.embed(target), moved, mask.sum((1, 2)))
+
+    @property
+    def converted_channels(self) -> int:
+        """Channels of the latents that a conversion draws."""
+        by_content = self.content is not None
+        return self.config.content_channels if by_content else self.config.latent
 
     def recorded(self, batch: UtteranceBatch, mask: Tensor) -> Tensor | None:
         """The batch's pitch ``[batch, frames]``, zero outside the mask, if the model is told it."""
@@ -581,7 +618,8 @@ class VITS(nn.Module):
 
     @torch.no_grad()
     def show(self, batch: UtteranceBatch) -> dict[str, Tensor]:
-        """The first utterance: its alignment, log-mels and audio; a copy of it and a sample."""
+        """The first utterance: its alignment, log-mels and audio; a copy of it, a sample, and what
+        the next speaker makes of it by content."""
         one = batch.first()
         assert one.audio is not None
         generator = torch.Generator().manual_seed(0)
@@ -590,7 +628,14 @@ class VITS(nn.Module):
         sample, _, _ = self.synthesize(
             one.text, one.text_lengths, one.speaker, one.language, generator=generator
         )
-        return {
+        shown = {}
+        if self.content is not None:
+            assert one.speaker is not None
+            samples, target = one.mel_lengths * self.config.mel.hop, one.speaker + 1
+            given = (one.audio, samples, one.speaker, target % self.config.speakers)
+            shown["audio_converted"] = self.convert(*given, pitch=one.pitch)[0]
+            shown["mel_converted"] = self.log_mel(shown["audio_converted"][None])[0]
+        return shown | {
             "alignment": path(found.durations)[0],
             "mel_recording": self.log_mel(one.audio)[0],
             "mel_copy": self.log_mel(copy)[0],

@@ -23,6 +23,7 @@ from glottis.blocks.transformer import Transformer
 from glottis.blocks.wavenet import GatedNetwork
 from glottis.likelihood.flows import AffineCoupling, Flip, Flow
 from glottis.models.vits.config import Config
+from glottis.models.vits.content import ContentAutoencoder
 from glottis.models.vits.speaker_flow import CentredShift, PitchShift
 
 # Kernel, stride and groups of the authors' waveform discriminator.
@@ -67,12 +68,19 @@ def posterior(config: Config, told: int) -> GatedNetwork | None:
 
 def is_centred(config: Config) -> bool:
     """Whether the flow is centred: of one speaker there is nothing to take out."""
-    return config.centred_flow and config.speakers > 1
+    return config.centred_flow and config.speakers > 1 and has_flow(config)
+
+
+def has_flow(config: Config) -> bool:
+    """Whether there is a flow: a prior that is told the speaker needs none, but for conversion."""
+    return not (config.condition_prior and config.conversion == "content")
 
 
 def flow(config: Config, told: int) -> Flow:
     """Between the posterior's latents and the text's, keeping volumes."""
     layers: list[nn.Module] = []
+    if not has_flow(config):
+        return Flow(layers)
     if is_centred(config) and config.pitch:
         layers.append(PitchShift(config.latent))
     for _ in range(config.couplings):
@@ -103,6 +111,13 @@ def _shift(config: Config, told: int) -> nn.Module:
         )
     sizes = (config.channels, config.coupling_kernel, config.coupling_layers)
     return GatedNetwork(half, half, *sizes, told, transformer, zero=True)
+
+
+def content(config: Config) -> ContentAutoencoder | None:
+    """What converts between several speakers, where the flow does not."""
+    if config.conversion == "flow" or config.speakers == 1:
+        return None
+    return ContentAutoencoder(config)
 
 
 def durations(config: Config, channels: int, given: int) -> nn.Module:

@@ -1,0 +1,222 @@
+"""Conversion by what is heard: log-mels to what is said, and to log-mels of whoever shall say it.
+
+A conditional autoencoder (Kingma et al. 2014; Sohn et al. 2015) of log-mels ``m`` given speaker
+``s``, pitch and loudness: ``q(c | m)`` and ``p(m | c, s, pitch, loudness)``, with a standard normal
+prior of the content ``c``. What the decoder is told anyway need not be paid for in ``c``, and it is
+the speaker that is left out first; with a variational bottleneck (Alemi et al. 2017) of the phones
+that were said, it is the phones that are left out last.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from glottis.alignment import expand
+from glottis.blocks.convnext import ConvNeXtStack
+from glottis.blocks.lengths import random_starts, window
+from glottis.blocks.pitch import PITCH_BELLS
+from glottis.models.vits.config import Config
+from glottis.text.phone_classes import AFTER, BEFORE, PAUSE, UNKNOWN, classes_of
+from glottis.text.symbols import DEFAULT
+
+# Frames of a space or of punctuation from which on it is a pause that can be heard.
+_PAUSE_FRAMES = 4
+
+
+class Heard(NamedTuple):
+    """What is learnt from: ``mel`` ``[batch, mels, frames]``, ``loudness`` ``[batch, 1, frames]``,
+    ``bells`` of the pitch ``[batch, PITCH_BELLS + 1, frames]`` or None, ``classes`` of phones int64
+    ``[batch, frames]``, negative where unknown, ``speaker`` int64 ``[batch]`` and ``mask`` bool
+    ``[batch, 1, frames]``.
+    """
+
+    mel: Tensor
+    loudness: Tensor
+    bells: Tensor | None
+    classes: Tensor
+    speaker: Tensor
+    mask: Tensor
+
+
+class ContentAutoencoder(nn.Module):
+    """Log-mels to content, and content to log-mels of a speaker.
+
+    ``mel`` ``[batch, mels, frames]``; ``mask`` bool ``[batch, 1, frames]``; a draw of the content
+    is ``[batch, content_channels, frames]``.
+    """
+
+    classes: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        mels, size = config.mel.mels, config.content_channels
+        width, hidden, layers = (
+            config.content_width,
+            config.content_hidden,
+            config.content_layers,
+        )
+        self.encoder = ConvNeXtStack(mels, width, hidden, layers, 5)
+        self.posterior = nn.Conv1d(width, 2 * size, 1)
+        self.phones = nn.Conv1d(size, PAUSE + 1, 1)
+        told = 1 + (PITCH_BELLS + 1 if config.pitch else 0)
+        self.decoder = ConvNeXtStack(size + told, width, hidden, layers, 7, config.speakers)
+        self.end = nn.Conv1d(width, mels, 1)
+        # Narrow at first, so that something comes through.
+        with torch.no_grad():
+            self.posterior.bias[size:] = -1.0  # type: ignore[index]
+        known = torch.tensor(classes_of(DEFAULT.phoneme_id_map, config.symbols))
+        self.register_buffer("classes", known, persistent=False)
+
+    def encode(self, mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log scale of the content."""
+        hidden = self.encoder(0.5 * mel + 2.5, mask)
+        mean, log_scale = self.posterior(hidden).float().chunk(2, dim=1)
+        return mean, log_scale.clamp(-6.0, 2.0)
+
+    def decode(
+        self,
+        content: Tensor,
+        loudness: Tensor,
+        bells: Tensor | None,
+        speaker: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """The log-mels of int64 ``speaker`` ``[batch]`` saying it."""
+        told = [content, loudness] if bells is None else [content, loudness, bells]
+        hidden = self.decoder(torch.cat(told, dim=1), mask, speaker)
+        return torch.where(mask, 2.0 * self.end(hidden).float() - 5.0, 0.0)
+
+    def restate(
+        self, mel: Tensor, bells: Tensor | None, target: Tensor, noise: Tensor, mask: Tensor
+    ) -> Tensor:
+        """``mel`` as int64 ``target`` ``[batch]`` would say it, with ``bells`` of their pitch.
+
+        ``noise`` ``[batch, content_channels, frames]`` is standard normal, times a temperature.
+        """
+        mean, log_scale = self.encode(mel, mask)
+        content = mean + noise * log_scale.exp()
+        return self.decode(content, loudness(mel, mask), bells, target, mask)
+
+    def losses(
+        self, heard: Heard, decoded: bool = True, rise: float = 1.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The bound, in nats a frame, and the phones' cross-entropy; ``decoded`` is whether
+        log-mels are learnt, ``rise`` the share of the divergence's weight."""
+        config, mask = self.config, heard.mask
+        mean, log_scale = self.encode(disguised(heard.mel) if self.training else heard.mel, mask)
+        content = mean + torch.randn_like(mean) * log_scale.exp()
+        divergence = 0.5 * (mean.square() + torch.exp(2 * log_scale) - 1) - log_scale
+        logs = {"content_nats": torch.where(mask, divergence, 0.0).sum() / mask.sum()}
+        loss = rise * config.content_divergence * logs["content_nats"]
+        said = self.phones(content).float()
+        known = torch.where(mask.squeeze(1), heard.classes, UNKNOWN)
+        if bool((known >= 0).any()):
+            logs["content_phones"] = nn.functional.cross_entropy(
+                said,
+                known.clamp_min(UNKNOWN),
+                ignore_index=UNKNOWN,
+                label_smoothing=0.05 if self.training else 0.0,
+            )
+            right = (said.argmax(1) == known) & (known >= 0)
+            logs["content_right"] = right.sum() / (known >= 0).sum()
+            loss = loss + config.content_phones * logs["content_phones"]
+        if decoded:
+            made = self.decode(content, heard.loudness, heard.bells, heard.speaker, mask)
+            distance = torch.where(mask, (made - heard.mel).abs(), 0.0)
+            # A Laplace density of scale 1, but for a constant.
+            logs["content_mel"] = distance.sum() / (mask.sum() * made.shape[1])
+            loss = loss + made.shape[1] * logs["content_mel"]
+        return loss, logs
+
+    def frame_classes(self, text: Tensor, durations: Tensor, frames: int) -> Tensor:
+        """The class of phone said in each frame, int64 ``[batch, frames]``, negative if unknown.
+
+        ``text`` and ``durations`` int64 ``[batch, text]``. A space or punctuation that takes but a
+        moment is no pause that anyone hears.
+        """
+        own = self.classes[text]
+        for _ in range(2):  # A letter may have two marks.
+            own = torch.where(own == BEFORE, nn.functional.pad(own, (1, -1), value=UNKNOWN), own)
+        own = torch.where(own == AFTER, nn.functional.pad(own, (-1, 1), value=UNKNOWN), own)
+        short = (own == PAUSE) & (durations < _PAUSE_FRAMES)
+        own = torch.where(short | (own < 0), UNKNOWN, own)
+        # Frames of no token are 0 when laid out.
+        laid = expand((own + 1).unsqueeze(1).float(), durations, frames)
+        return laid.squeeze(1).long() - 1
+
+    @staticmethod
+    def windows(
+        mel: Tensor,
+        mask: Tensor,
+        bells: Tensor | None,
+        classes: Tensor,
+        speaker: Tensor,
+        frames: int,
+    ) -> Heard:
+        """As many windows as a batch has utterances, by chance; whole utterances with ``frames`` 0.
+
+        Windows are of all speakers alike, however much of each there is.
+        """
+        mel = torch.where(mask, mel, 0.0)
+        loud, lengths = loudness(mel, mask), mask.sum((1, 2))
+        if not frames:
+            return Heard(mel, loud, bells, classes, speaker, mask)
+        spoken = torch.zeros_like(lengths).index_add(0, _places(speaker), lengths)
+        chosen = torch.multinomial(lengths / spoken[_places(speaker)], len(lengths), True)
+        lengths, speaker = lengths[chosen], speaker[chosen]
+        starts = random_starts(lengths, frames)
+
+        def cut(values: Tensor) -> Tensor:
+            return window(values[chosen], starts, frames, lengths)
+
+        return Heard(
+            cut(mel),
+            cut(loud),
+            None if bells is None else cut(bells),
+            cut((classes + 1).unsqueeze(1).float()).squeeze(1).long() - 1,
+            speaker,
+            cut(mask.float()) > 0,
+        )
+
+
+def _places(speaker: Tensor) -> Tensor:
+    """Speakers of a batch, numbered from 0 within it."""
+    return torch.unique(speaker, return_inverse=True)[1]
+
+
+def loudness(mel: Tensor, mask: Tensor) -> Tensor:
+    """The mean log-mel of each frame, less that of the utterance's mean power, halved:
+    ``[batch, mels, frames]`` -> ``[batch, 1, frames]``. A gain does not change it."""
+    mean = mel.mean(1, keepdim=True)
+    inside = mean.masked_fill(~mask, -math.inf)
+    frames = mask.to(mel.dtype).sum(2, keepdim=True)
+    level = torch.logsumexp(inside, dim=2, keepdim=True) - torch.log(frames)
+    return torch.where(mask, 0.5 * (mean - level), 0.0)
+
+
+def disguised(mel: Tensor) -> Tensor:
+    """Log-mels as of another vocal tract, microphone and room, by chance for each of the batch.
+
+    The axis of mels is stretched by up to 14% (Jaitly & Hinton 2013), a smooth curve of eight
+    cosines and a gain are added, and noise of any level fills what lies below it.
+    """
+    batch, mels, _ = mel.shape
+    device = mel.device
+    factor = 1 + 0.14 * (2 * torch.rand(batch, 1, device=device) - 1)
+    place = torch.arange(mels, device=device)
+    source = (place * factor).clamp(0, mels - 1)
+    low = source.floor().long().clamp_max(mels - 2)
+    share = (source - low).unsqueeze(-1)
+    index = low.unsqueeze(-1).expand(-1, -1, mel.shape[2])
+    mel = mel.gather(1, index) * (1 - share) + mel.gather(1, index + 1) * share
+    order = torch.arange(1, 9, device=device)
+    angle = math.pi * order[:, None] * (place + 0.5) / mels
+    weight = 0.5 * torch.randn(batch, 8, device=device) / order.sqrt()
+    curve = weight @ torch.cos(angle) + 0.5 * torch.randn(batch, 1, device=device)
+    floor = -11 + 5 * torch.rand(batch, 1, 1, device=device)
+    return torch.logaddexp(mel + curve.unsqueeze(-1), floor)
