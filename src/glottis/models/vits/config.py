@@ -61,11 +61,10 @@ class Config:
     speakers of one language; ``content`` by a conditional autoencoder of log-mels, for
     ``mel_latents`` and ``align_on: mel``, which also converts among speakers of several languages
     (:class:`~glottis.models.vits.content.ContentAutoencoder`). It learns by itself, from windows of
-    ``content_frames``: in its first ``content_steps``, in which the divergence gains its weight,
-    what phones are said, then also log-mels. ``content_divergence`` weighs the divergence of its
-    ``content_channels``, ``content_phones`` the phones' cross-entropy; more of the first takes out
-    more of the speaker, and of the words. Both of its stacks have ``content_layers`` of
-    ``content_width`` and ``content_hidden`` channels.
+    ``content_frames``: in its first ``content_steps`` what phones are said, then also log-mels.
+    ``content_divergence`` weighs the divergence of its ``content_channels``, ``content_phones`` the
+    phones' cross-entropy; more of the first takes out more of the speaker, and of the words. Both
+    of its stacks have ``content_layers`` of ``content_width`` and ``content_hidden`` channels.
 
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.

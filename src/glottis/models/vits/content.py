@@ -102,36 +102,40 @@ class ContentAutoencoder(nn.Module):
         content = mean + noise * log_scale.exp()
         return self.decode(content, loudness(mel, mask), bells, target, mask)
 
-    def losses(
-        self, heard: Heard, decoded: bool = True, rise: float = 1.0
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The bound, in nats a frame, and the phones' cross-entropy; ``decoded`` is whether
-        log-mels are learnt, ``rise`` the share of the divergence's weight."""
+    def losses(self, heard: Heard, decoded: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """The bound, in nats a frame, and the phones' cross-entropy; or the latter alone, of the
+        posterior's mean, where log-mels are not ``decoded`` yet."""
         config, mask = self.config, heard.mask
-        mean, log_scale = self.encode(disguised(heard.mel) if self.training else heard.mel, mask)
-        content = mean + torch.randn_like(mean) * log_scale.exp()
-        divergence = 0.5 * (mean.square() + torch.exp(2 * log_scale) - 1) - log_scale
-        logs = {"content_nats": torch.where(mask, divergence, 0.0).sum() / mask.sum()}
-        loss = rise * config.content_divergence * logs["content_nats"]
+        content, log_scale = self.encode(disguised(heard.mel) if self.training else heard.mel, mask)
+        if not decoded:
+            loss, logs = self._phone_loss(content, heard)
+            return config.content_phones * loss, logs
+        # In closed form, as there is no flow.
+        divergence = 0.5 * (content.square() + torch.exp(2 * log_scale) - 1) - log_scale
+        content = content + torch.randn_like(content) * log_scale.exp()
+        loss, logs = self._phone_loss(content, heard)
+        logs["content_nats"] = torch.where(mask, divergence, 0.0).sum() / mask.sum()
+        made = self.decode(content, heard.loudness, heard.bells, heard.speaker, mask)
+        # A Laplace density of scale 1, but for a constant.
+        distance = torch.where(mask, (made - heard.mel).abs(), 0.0).sum() / mask.sum()
+        logs["content_mel"] = distance / made.shape[1]
+        loss = config.content_phones * loss + distance
+        return loss + config.content_divergence * logs["content_nats"], logs
+
+    def _phone_loss(self, content: Tensor, heard: Heard) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the phones, smoothed when training (Szegedy et al. 2016)."""
+        known = torch.where(heard.mask.squeeze(1), heard.classes, UNKNOWN)
+        count = (known >= 0).sum().clamp_min(1)
         said = self.phones(content).float()
-        known = torch.where(mask.squeeze(1), heard.classes, UNKNOWN)
-        if bool((known >= 0).any()):
-            logs["content_phones"] = nn.functional.cross_entropy(
-                said,
-                known.clamp_min(UNKNOWN),
-                ignore_index=UNKNOWN,
-                label_smoothing=0.05 if self.training else 0.0,
-            )
-            right = (said.argmax(1) == known) & (known >= 0)
-            logs["content_right"] = right.sum() / (known >= 0).sum()
-            loss = loss + config.content_phones * logs["content_phones"]
-        if decoded:
-            made = self.decode(content, heard.loudness, heard.bells, heard.speaker, mask)
-            distance = torch.where(mask, (made - heard.mel).abs(), 0.0)
-            # A Laplace density of scale 1, but for a constant.
-            logs["content_mel"] = distance.sum() / (mask.sum() * made.shape[1])
-            loss = loss + made.shape[1] * logs["content_mel"]
-        return loss, logs
+        loss = nn.functional.cross_entropy(
+            said,
+            known,
+            ignore_index=UNKNOWN,
+            label_smoothing=0.05 if self.training else 0.0,
+            reduction="sum",
+        )
+        right = (said.argmax(1) == known).sum()
+        return loss / count, {"content_phones": loss / count, "content_right": right / count}
 
     def frame_classes(self, text: Tensor, durations: Tensor, frames: int) -> Tensor:
         """The class of phone said in each frame, int64 ``[batch, frames]``, negative if unknown.

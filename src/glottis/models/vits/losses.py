@@ -127,7 +127,7 @@ def content_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Of conversion by content, from windows of utterances, or whole ones where nothing learns.
 
-    In the first steps phones are learnt alone, and the divergence gains its weight.
+    In the first steps phones are learnt alone.
     """
     assert model.content is not None
     mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
@@ -144,10 +144,7 @@ def content_loss(
             batch.speaker,
             model.config.content_frames if model.training else 0,
         )
-    first = model.config.content_steps
-    if step is None or step >= first:
-        return model.content.losses(heard)
-    return model.content.losses(heard, decoded=False, rise=(step + 1) / first)
+    return model.content.losses(heard, step is None or step >= model.config.content_steps)
 
 
 def _symbols(model: VITS, batch: UtteranceBatch, found: Explained) -> Tensor:
