@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -190,6 +191,7 @@ def test_what_is_frozen_is_not_computed() -> None:
     assert model.optimized().keys() == {"generator", "discriminator", "conversion"}
     batch = _batch()
     model.infer = None  # type: ignore[assignment]
+    model.encoder.eval()
     (name, loss, logs), *rest = model.steps(batch, 0)
     assert (name, rest) == ("conversion", [])
     assert "content_mel" not in logs
@@ -198,6 +200,26 @@ def test_what_is_frozen_is_not_computed() -> None:
     loss.backward()
     learnt = {n.partition(".")[0] for n, p in model.named_parameters() if p.grad is not None}
     assert learnt == {"content"}
+
+
+def test_what_rests_is_aligned_once() -> None:
+    """And an utterance gets its own durations back, whatever batch it comes in."""
+    from glottis.models.vits.losses import _aligned
+    from glottis.training.run import freeze
+
+    torch.manual_seed(0)
+    model, batch = VITS(SMALL).eval(), _batch()
+    fresh = _aligned(model, batch, 6)
+    assert not model.aligned
+    assert fresh.sum(1).tolist() == [20, 14]
+    freeze(model, ["encoder"])
+    torch.testing.assert_close(_aligned(model, batch, 6), fresh)
+    model.read = None  # type: ignore[assignment]
+    torch.testing.assert_close(_aligned(model, batch, 6), fresh)
+    turned = replace(batch, names=batch.names[::-1])
+    torch.testing.assert_close(_aligned(model, turned, 6), fresh.flip(0))
+    alone = replace(batch, names=["b"])
+    torch.testing.assert_close(_aligned(model, alone, 4), fresh[1:, :4])
 
 
 def test_a_voice_is_taken_off_and_another_put_on() -> None:

@@ -14,7 +14,7 @@ from glottis.blocks.lengths import mask_from_lengths, window
 from glottis.blocks.pitch import pitch_log_density, recorded_pitch
 from glottis.blocks.stochastic_duration import StochasticDurationPredictor
 from glottis.blocks.text_prior import Prior
-from glottis.corpus.batches import UtteranceBatch
+from glottis.corpus.batches import UtteranceBatch, pad
 from glottis.likelihood.divergence import kl_from_draw
 from glottis.likelihood.lattice import GaussianLattice
 
@@ -132,9 +132,8 @@ def content_loss(
     assert model.content is not None
     mask = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
     with torch.no_grad():
-        prior, text_lengths = model.read(batch)
-        durations = model.align(batch, prior, text_lengths)
         text, _ = read_text(batch.text, batch.text_lengths, model.config.blanks)
+        durations = _aligned(model, batch, text.shape[1])
         classes = model.content.frame_classes(text, durations, batch.mel.shape[2])
         heard = model.content.windows(
             batch.mel,
@@ -145,6 +144,21 @@ def content_loss(
             model.config.content_frames if model.training else 0,
         )
     return model.content.losses(heard, step is None or step >= model.config.content_steps)
+
+
+def _aligned(model: VITS, batch: UtteranceBatch, tokens: int) -> Tensor:
+    """Frames of each of ``tokens`` that are read, int64 ``[batch, tokens]``; once an utterance when
+    the text encoder learns no more, which is half of the time of a step."""
+    learns = any(parameter.requires_grad for parameter in model.encoder.parameters())
+    if learns or not all(name in model.aligned for name in batch.names):
+        prior, text_lengths = model.read(batch)
+        durations = model.align(batch, prior, text_lengths)
+        if not learns:
+            found = durations.cpu()
+            model.aligned |= {name: found[i] for i, name in enumerate(batch.names)}
+        return durations
+    known, _ = pad([model.aligned[name] for name in batch.names])
+    return nn.functional.pad(known, (0, tokens))[:, :tokens].to(batch.mel.device)
 
 
 def _symbols(model: VITS, batch: UtteranceBatch, found: Explained) -> Tensor:

@@ -91,6 +91,8 @@ class VITS(nn.Module):
         if parts.is_centred(config):
             self.symbols = SymbolGaussians(config.symbols, config.latent)
         self.content = parts.content(config)
+        # Durations by utterance, of a text encoder that learns no more.
+        self.aligned: dict[str, Tensor] = {}
         self.durations = parts.durations(config, channels, given)
         self.decoder = parts.decoder(config, given)
         self.log_mel = LogMel(config.mel, config.power_floor)
