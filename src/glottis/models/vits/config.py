@@ -61,7 +61,8 @@ class Config:
     speakers of one language; ``content`` by a conditional autoencoder of log-mels, for
     ``mel_latents`` and ``align_on: mel``, which also converts among speakers of several languages
     (:class:`~glottis.models.vits.content.ContentAutoencoder`). It learns by itself, from windows of
-    ``content_frames``: in its first ``content_steps`` what phones are said, then also log-mels.
+    ``content_frames``: in its first ``content_steps`` what phones are said, then also log-mels, and
+    from ``content_retold_from`` on half of what it hears is retold by another speaker.
     ``content_divergence`` weighs the divergence of its ``content_channels``, ``content_phones`` the
     phones' cross-entropy; more of the first takes out more of the speaker, and of the words. Both
     of its stacks have ``content_layers`` of ``content_width`` and ``content_hidden`` channels.
@@ -138,6 +139,7 @@ class Config:
     content_layers: int = 6
     content_frames: int = 128
     content_steps: int = 1000
+    content_retold_from: int = 2000
     content_divergence: float = 0.3
     content_phones: float = 5.0
     align_on: Literal["latent", "mel"] = "latent"

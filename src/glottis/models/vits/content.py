@@ -5,6 +5,10 @@ A conditional autoencoder (Kingma et al. 2014; Sohn et al. 2015) of log-mels ``m
 prior of the content ``c``. What the decoder is told anyway need not be paid for in ``c``, and it is
 the speaker that is left out first; with a variational bottleneck (Alemi et al. 2017) of the phones
 that were said, it is the phones that are left out last.
+
+Parallel recordings, of which one could learn more, are made: from some time on half of what the
+encoder hears is what the model itself makes of a recording in another voice, and the decoder still
+says the recording (as back-translation does for text, Sennrich et al. 2016).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from torch import Tensor, nn
 from glottis.alignment import expand
 from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.lengths import random_starts, window
-from glottis.blocks.pitch import PITCH_BELLS
+from glottis.blocks.pitch import PITCH_BELLS, pitch_bells, recorded_pitch
 from glottis.models.vits.config import Config
 from glottis.text.phone_classes import AFTER, BEFORE, PAUSE, UNKNOWN, classes_of
 from glottis.text.symbols import DEFAULT
@@ -29,14 +33,14 @@ _PAUSE_FRAMES = 4
 
 class Heard(NamedTuple):
     """What is learnt from: ``mel`` ``[batch, mels, frames]``, ``loudness`` ``[batch, 1, frames]``,
-    ``bells`` of the pitch ``[batch, PITCH_BELLS + 1, frames]`` or None, ``classes`` of phones int64
+    ``pitch`` in Hz ``[batch, frames]``, 0 where unvoiced, or None, ``classes`` of phones int64
     ``[batch, frames]``, negative where unknown, ``speaker`` int64 ``[batch]`` and ``mask`` bool
     ``[batch, 1, frames]``.
     """
 
     mel: Tensor
     loudness: Tensor
-    bells: Tensor | None
+    pitch: Tensor | None
     classes: Tensor
     speaker: Tensor
     mask: Tensor
@@ -102,11 +106,17 @@ class ContentAutoencoder(nn.Module):
         content = mean + noise * log_scale.exp()
         return self.decode(content, loudness(mel, mask), bells, target, mask)
 
-    def losses(self, heard: Heard, decoded: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(
+        self, heard: Heard, decoded: bool = True, retold: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The bound, in nats a frame, and the phones' cross-entropy; or the latter alone, of the
-        posterior's mean, where log-mels are not ``decoded`` yet."""
+        posterior's mean, where log-mels are not ``decoded`` yet.
+
+        The encoder hears ``retold`` ``[batch, mels, frames]`` in place of what was recorded.
+        """
         config, mask = self.config, heard.mask
-        content, log_scale = self.encode(disguised(heard.mel) if self.training else heard.mel, mask)
+        mel = heard.mel if retold is None else retold
+        content, log_scale = self.encode(disguised(mel) if self.training else mel, mask)
         if not decoded:
             loss, logs = self._phone_loss(content, heard)
             return config.content_phones * loss, logs
@@ -115,12 +125,20 @@ class ContentAutoencoder(nn.Module):
         content = content + torch.randn_like(content) * log_scale.exp()
         loss, logs = self._phone_loss(content, heard)
         logs["content_nats"] = torch.where(mask, divergence, 0.0).sum() / mask.sum()
-        made = self.decode(content, heard.loudness, heard.bells, heard.speaker, mask)
+        bells = bells_of(heard.pitch)
+        made = self.decode(content, heard.loudness, bells, heard.speaker, mask)
         # A Laplace density of scale 1, but for a constant.
         distance = torch.where(mask, (made - heard.mel).abs(), 0.0).sum() / mask.sum()
         logs["content_mel"] = distance / made.shape[1]
         loss = config.content_phones * loss + distance
         return loss + config.content_divergence * logs["content_nats"], logs
+
+    @torch.no_grad()
+    def retold(self, heard: Heard, other: Tensor, pitch: Tensor | None) -> Tensor:
+        """What int64 ``other`` ``[batch]`` would say, in place of each speaker, with ``pitch``."""
+        content, log_scale = self.encode(heard.mel, heard.mask)
+        content = content + torch.randn_like(content) * log_scale.exp()
+        return self.decode(content, heard.loudness, bells_of(pitch), other, heard.mask)
 
     def _phone_loss(self, content: Tensor, heard: Heard) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the phones, smoothed when training (Szegedy et al. 2016)."""
@@ -157,7 +175,7 @@ class ContentAutoencoder(nn.Module):
     def windows(
         mel: Tensor,
         mask: Tensor,
-        bells: Tensor | None,
+        pitch: Tensor | None,
         classes: Tensor,
         speaker: Tensor,
         frames: int,
@@ -169,7 +187,7 @@ class ContentAutoencoder(nn.Module):
         mel = torch.where(mask, mel, 0.0)
         loud, lengths = loudness(mel, mask), mask.sum((1, 2))
         if not frames:
-            return Heard(mel, loud, bells, classes, speaker, mask)
+            return Heard(mel, loud, pitch, classes, speaker, mask)
         spoken = torch.zeros_like(lengths).index_add(0, _places(speaker), lengths)
         chosen = torch.multinomial(lengths / spoken[_places(speaker)], len(lengths), True)
         lengths, speaker = lengths[chosen], speaker[chosen]
@@ -181,11 +199,16 @@ class ContentAutoencoder(nn.Module):
         return Heard(
             cut(mel),
             cut(loud),
-            None if bells is None else cut(bells),
+            None if pitch is None else cut(pitch.unsqueeze(1)).squeeze(1),
             cut((classes + 1).unsqueeze(1).float()).squeeze(1).long() - 1,
             speaker,
             cut(mask.float()) > 0,
         )
+
+
+def bells_of(pitch: Tensor | None) -> Tensor | None:
+    """Pitch ``[batch, frames]`` in Hz, 0 where unvoiced, as the decoder is told it."""
+    return None if pitch is None else pitch_bells(*recorded_pitch(pitch))
 
 
 def _places(speaker: Tensor) -> Tensor:
