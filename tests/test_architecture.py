@@ -28,7 +28,7 @@ LAYERS = """
     text audio
     config
     files
-    errors
+    errors signals
     recipes
 """
 LEVEL = {

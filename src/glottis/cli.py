@@ -8,7 +8,6 @@ line shows the traceback instead.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ import typer
 
 from glottis import __version__
 from glottis.errors import InputError
+from glottis.signals import tidy_when_ended
 
 if TYPE_CHECKING:
     from glottis.corpus.prepare import PrepareConfig
@@ -40,6 +40,7 @@ EXTRAS = {
         "train",
     ),
     **dict.fromkeys(("jiwer", "pocketsphinx", "speechmos", "matplotlib"), "evaluate"),
+    **dict.fromkeys(("starlette", "uvicorn", "python_multipart"), "serve"),
 }
 
 LEAD = 0.5
@@ -276,6 +277,36 @@ def voices() -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
+
+
+@app.command()
+def serve(
+    settings: Settings = None,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--voice",
+            "-v",
+            help="As of 'speak', or NAME=VOICE; may be repeated, the default first. All installed "
+            "ones by default.",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8000,
+    threads: Annotated[int, typer.Option("--threads", help="Processors for a sentence.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Sentences at once; by the processors.")
+    ] = None,
+) -> None:
+    """Serve voices over HTTP: OpenAI's speech endpoint, times of words, conversion, a web page.
+
+    GLOTTIS_API_KEY in the environment is a key that every request must then show.
+    """
+    from glottis.config import build, override
+    from glottis.serve import ServeConfig, run
+
+    named = {"voices": voice or [], "host": host, "port": port, "threads": threads, "jobs": jobs}
+    run(build(ServeConfig, override(named, settings or []), "serve"))
 
 
 @app.command()
@@ -604,39 +635,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     """Run the verb: -> exit status. Click's own errors are told; others pass."""
     try:
-        with _tidy_when_ended():
+        with tidy_when_ended():
             app(args=words, prog_name="glottis")
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # which click would end with 1
             raise end.__context__ from None
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
-
-
-@contextmanager
-def _tidy_when_ended() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind what runs, as Ctrl-C does, so that no half-written file stays.
-
-    A signal that is ignored stays ignored: nohup works by that.
-    """
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {each: signal.getsignal(each) for each in known}
-    heeded = [each for each in known if before[each] not in (signal.SIG_IGN, None)]
-    try:
-        for each in heeded:
-            signal.signal(each, leave)
-    except ValueError:  # not in the main thread, where no signal arrives
-        yield
-        return
-    try:
-        yield
-    finally:
-        for each in heeded:
-            signal.signal(each, before[each])
 
 
 def _message(error: Exception) -> str | None:

@@ -132,7 +132,8 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize(
-    "verb", ["speak", "voices", "prepare", "doctor", "align", "train", "export", "evaluate"]
+    "verb",
+    ["speak", "voices", "serve", "prepare", "doctor", "align", "train", "export", "evaluate"],
 )
 def test_every_verb_has_help(verb, capsys):
     assert main([verb, "--help"]) == 0
@@ -305,11 +306,11 @@ def test_a_reader_that_has_gone_before_is_no_error_either():
 
 
 def test_what_ignores_a_hangup_still_does():
-    from glottis import cli
+    from glottis.signals import tidy_when_ended
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with cli._tidy_when_ended():
+        with tidy_when_ended():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -35,6 +35,25 @@ def test_a_voice_tells_what_it_is(voice, piper):
     assert piper.license is None
 
 
+def test_a_voice_tells_what_can_be_asked_of_it(voice, piper):
+    assert voice.noise_scale == 0.667
+    assert not voice.parametric
+    assert not voice.converts
+    assert Voice.load("english-light").parametric
+
+
+def test_what_is_analysed_is_what_is_said(voice):
+    found = voice.analyse(TEXT)
+    said = [mark.text for mark in voice.speak(TEXT).words]
+    assert [word.text for each in found for word in each.words] == said
+    assert all(each.phonemes for each in found)
+    marked = voice.analyse("<speak>Hello <break/> there.</speak>", language="en")
+    assert [each.text.strip() for each in marked] == ["Hello", "there."]
+    for wrong in ({"language": "de"}, {"speaker": "eve"}, {"ssml": True}):
+        with pytest.raises(InputError):
+            voice.analyse("<speak>", **wrong)
+
+
 def test_speech_is_float32_within_full_scale(voice):
     speech = voice.speak(TEXT)
     assert speech.samples.dtype == np.float32

@@ -48,6 +48,11 @@ def embed(voice: bytes, graph: bytes, shared: Collection[str]) -> bytes:
     return voice + field(EMBEDDED, graph) + field(SHARED, "\n".join(sorted(shared)).encode())
 
 
+def embeds(voice: bytes) -> bool:
+    """Whether the file of a voice holds a second graph; errors as :func:`embedded`."""
+    return any(number == EMBEDDED for number, _, _ in fields(memoryview(voice)))
+
+
 def embedded(voice: bytes) -> bytes | None:
     """The second graph with all its weights, as an ONNX model; None when there is none.
 

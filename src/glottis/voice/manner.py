@@ -71,7 +71,7 @@ def choose_manner(
     who = speaker_number(own, speaker)
     return Manner(
         speaker=who,
-        language=_language(own, language, who),
+        language=asked_language(own, language, who),
         noise_scale=own.noise_scale if noise_scale is None else noise_scale,
         length_scale=own.length_scale / float(rate),
         noise_w=own.noise_w if noise_w is None else noise_w,
@@ -111,7 +111,12 @@ def own_language(own: Description, number: int) -> str:
     return own.speaker_languages.get(number, own.espeak_voice)
 
 
-def _language(own: Description, language: str | None, number: int) -> str:
+def asked_language(own: Description, language: str | None, number: int) -> str:
+    """espeak-ng's code of the language asked for, or else of the speaker with that id.
+
+    Raises:
+        InputError: the voice does not speak it; those that it does are listed.
+    """
     if language is None:
         return own_language(own, number)
     found = find_language(str(language), tuple(own.languages))

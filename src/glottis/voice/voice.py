@@ -9,6 +9,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,15 @@ from glottis.voice.checks import (
     is_whole,
 )
 from glottis.voice.description import check_graph, read_description
+from glottis.voice.embedded import embeds
 from glottis.voice.fading import faded, faded_in, faded_whole
-from glottis.voice.manner import Manner, choose_manner, own_language, speaker_number
+from glottis.voice.manner import (
+    Manner,
+    asked_language,
+    choose_manner,
+    own_language,
+    speaker_number,
+)
 from glottis.voice.marks import LENGTH, STRESS, phoneme_marks, word_marks
 from glottis.voice.pieces import cut_phonemes
 from glottis.voice.plan import Part, Say, Silence, plan
@@ -155,6 +163,21 @@ class Voice:
     def license(self) -> str | None:
         """The licence of the voice, as its file states it."""
         return self._description.license
+
+    @property
+    def noise_scale(self) -> float:
+        """How much the voice varies unless asked otherwise."""
+        return self._description.noise_scale
+
+    @property
+    def parametric(self) -> bool:
+        """Whether it speaks from vocoder parameters, so that pitch and timbre can be set."""
+        return self._parameters is not None
+
+    @cached_property
+    def converts(self) -> bool:
+        """Whether the file holds what :meth:`convert` needs."""
+        return embeds(self.path.read_bytes())
 
     def speak(
         self,
@@ -327,6 +350,28 @@ class Voice:
             feeds["pitch"] = f0(samples, config.sample_rate, config.hop)[0][None]
         audio = np.asarray(self._conversion.run(None, feeds)[0], np.float32).reshape(-1)
         return Speech(audio, self.sample_rate)
+
+    def analyse(
+        self,
+        text: str,
+        *,
+        speaker: str | int | None = None,
+        language: str | None = None,
+        ssml: bool | None = None,
+    ) -> list[Utterance]:
+        """The phonemes and words of each sentence, as :meth:`speak` says them; arguments as there.
+
+        Raises:
+            InputError: as there.
+        """
+        own = self._description
+        spoken = asked_language(own, language, speaker_number(own, speaker))
+        parts = self._plan(text, spoken, ssml, 0.0, 0.0)
+        return [
+            self._front_ends[part.language].analyse(part.text)
+            for part in parts
+            if isinstance(part, Say) and part.text.strip()
+        ]
 
     def _plan(
         self, text: str, language: str, ssml: bool | None, pause: float, paragraph_pause: float
