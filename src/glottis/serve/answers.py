@@ -60,7 +60,9 @@ class Streamed(Response):
                 continue
             if not self._begun:
                 self._begun = True
-                self.init_headers({"cache-control": "no-store", **self._extra})
+                # Proxies such as nginx would otherwise keep the beginning until there is more.
+                unhindered = {"cache-control": "no-store", "x-accel-buffering": "no"}
+                self.init_headers({**unhindered, **self._extra})
                 start = {"status": self.status_code, "headers": self.raw_headers}
                 await send({"type": "http.response.start", **start})
             message = {"type": "http.response.body", "body": data, "more_body": True}

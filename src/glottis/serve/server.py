@@ -71,9 +71,9 @@ def listening(host: str, port: int) -> socket.socket:
         InputError: no such address, or the port is taken or not allowed.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A name such as localhost has two addresses, of which people write the older.
+        family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     except (OSError, UnicodeError) as error:
         raise InputError(f"there is no address {host!r} (--host): {error}") from error
     listener = socket.socket(family, kind, protocol)
