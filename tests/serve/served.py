@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -23,9 +24,19 @@ class Served:
     voices: Voices
     port: int
 
+    def connect(self, listens: bool = True) -> http.client.HTTPConnection:
+        """A connection; one that does not listen keeps little of what it is sent."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        if not listens:
+            connection.sock = socket.socket()
+            connection.sock.settimeout(20)
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sock.connect(("127.0.0.1", self.port))
+        return connection
+
     def send(self, method: str, path: str, body: Any = None, **headers: str):
         """Send a request: -> the connection and the answer, of which only the head is read."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = self.connect()
         if isinstance(body, dict):
             body = json.dumps(body)
             headers.setdefault("Content-Type", "application/json")

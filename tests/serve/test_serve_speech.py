@@ -5,7 +5,6 @@ import http.client
 import io
 import json
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -173,18 +172,6 @@ def test_marks_are_those_of_the_voice(served, name, framing):
         np.testing.assert_allclose(pcm(audio_of(found)), speech.samples, atol=4e-5)
 
 
-def test_the_first_sound_is_there_before_the_text_is_made(served):
-    connection, answer = served.send(
-        "POST", "/v1/audio/speech", {"input": LONG, "response_format": "pcm"}
-    )
-    assert answer.status == 200
-    assert len(answer.read(1000)) == 1000
-    assert served.requests() == 1, "it is still at work"
-    connection.close()
-    answer.close()
-    served.wait_for_requests(0)
-
-
 def test_many_at_once_get_what_each_gets_alone(served):
     jobs = [
         (f"This is sentence number {i}. And another.", name, i)
@@ -211,9 +198,10 @@ def test_many_at_once_get_what_each_gets_alone(served):
 
 def hold(served):
     """A client that has asked for much and reads nothing."""
-    connection, answer = served.send(
-        "POST", "/v1/audio/speech", {"input": LONG, "response_format": "pcm"}
-    )
+    connection = served.connect(listens=False)
+    body = json.dumps({"input": LONG, "response_format": "pcm"})
+    connection.request("POST", "/v1/audio/speech", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
     assert answer.status == 200
     return connection, answer
 
@@ -286,38 +274,55 @@ def fails_from(number, folder):
     return fail
 
 
-def test_nothing_more_is_made_for_who_has_gone(own):
-    served, _, made = own
-    connection, answer = hold(served)
-    answer.read(1000)
-    connection.close()
-    answer.close()
-    served.wait_for_requests(0)
-    number = len(made)
-    assert number < 300
-    time.sleep(0.2)
-    assert len(made) <= number + 1
+@pytest.fixture
+def gate():
+    """Something that a voice does at sentence ``number``: wait until it may go on."""
+
+    class Gate:
+        number = 1
+        reached, opened = threading.Event(), threading.Event()
+
+        def __call__(self, sentence):
+            if sentence == self.number:
+                self.reached.set()
+                assert self.opened.wait(20)
+
+    return Gate()
 
 
-def test_who_goes_before_the_first_sound_makes_room(own):
+def test_the_first_sound_is_there_before_the_text_is_made(own, gate):
     served, does, made = own
-    begun, go_on = threading.Event(), threading.Event()
+    gate.number = 3
+    does(gate)
+    connection, answer = served.send(
+        "POST", "/v1/audio/speech", {"input": TEXT, "response_format": "wav", "lead": 0, "seed": 1}
+    )
+    assert answer.status == 200
+    first = answer.read(60_000)
+    assert len(first) == 60_000
+    assert len(made) <= 3
+    assert served.requests() == 1
+    gate.opened.set()
+    rest = answer.read()
+    connection.close()
+    assert first + rest == served.speak(TEXT, response_format="wav", lead=0, seed=1)
 
-    def wait(sentence):
-        begun.set()
-        assert go_on.wait(10)
 
-    does(wait)
+@pytest.mark.parametrize("number", [1, 4])
+def test_who_goes_makes_room_and_nothing_more_is_made(own, gate, number):
+    served, does, made = own
+    gate.number = number
+    does(gate)
+    connection = served.connect()
     body = json.dumps({"input": LONG, "lead": 0})
-    connection = http.client.HTTPConnection("127.0.0.1", served.port)
     connection.request("POST", "/v1/audio/speech", body, {"Content-Type": "application/json"})
-    assert begun.wait(10)
+    assert gate.reached.wait(10)
     assert served.requests() == 1
     connection.close()
     served.wait_for_requests(0)
-    go_on.set()
+    gate.opened.set()
     assert served.speak("Hello.", lead=0)
-    assert len(made) == 2
+    assert len(made) == number + 1
 
 
 def test_a_voice_that_fails_at_once_is_the_servers_fault(own, tmp_path):

@@ -14,6 +14,8 @@ from glottis.serve.engine import Engine
 from glottis.serve.errors import RequestError
 
 T = TypeVar("T")
+BLOCK = 1 << 16
+"""Bytes that are sent at a time."""
 _log = logging.getLogger(__name__)
 
 
@@ -63,14 +65,19 @@ class Streamed(Response):
                 # Proxies such as nginx would otherwise keep the beginning until there is more.
                 unhindered = {"cache-control": "no-store", "x-accel-buffering": "no"}
                 self.init_headers({**unhindered, **self._extra})
-                start = {"status": self.status_code, "headers": self.raw_headers}
-                await send({"type": "http.response.start", **start})
-            message = {"type": "http.response.body", "body": data, "more_body": True}
-            try:
-                await asyncio.wait_for(send(message), self._patience)
-            except TimeoutError:
-                seconds = f"{self._patience:g} s"
-                raise RequestError(f"the client took nothing for {seconds}", status=408) from None
+                head = {"status": self.status_code, "headers": self.raw_headers}
+                await send({"type": "http.response.start", **head})
+            # What waits for a client that does not take it should be little.
+            for start in range(0, len(data), BLOCK):
+                block = data[start : start + BLOCK]
+                message = {"type": "http.response.body", "body": block, "more_body": True}
+                try:
+                    await asyncio.wait_for(send(message), self._patience)
+                except TimeoutError:
+                    seconds = f"{self._patience:g} s"
+                    raise RequestError(
+                        f"the client took nothing for {seconds}", status=408
+                    ) from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -30,6 +30,10 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._engine.stopped.set()
         await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            # Of a client that does not take what was left to send.
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
 def run(config: ServeConfig) -> None:
@@ -59,7 +63,7 @@ def make_server(config: ServeConfig, voices: Voices, key: str | None) -> Server:
         log_level="info" if config.access_log else "warning",
         access_log=config.access_log,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=2,
     )
     return Server(settings, engine)
 
