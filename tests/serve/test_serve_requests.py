@@ -124,6 +124,14 @@ def test_errors_list_the_choices(served):
         assert word in served.refused({"input": "Hello.", **fields})[1]["message"]
 
 
+def test_errors_repeat_only_what_can_be_sent(served):
+    for name in ("\ud800", "a" * 100_000):
+        for fields in ({name: 1}, {"voice": name}, {"model": name}, {"language": name}):
+            _, error = served.refused({"input": "Hello.", **fields})
+            assert len(error["message"]) <= 2000
+    assert served.speak("Hello \ud800 there.")
+
+
 @pytest.mark.parametrize(
     "body", ["", "{", "[1]", "\xff", '"a"', "[" * 100_000, '{"input": ' + "9" * 10_000 + "}"]
 )

@@ -19,6 +19,9 @@ CODES = {
     503: "queue_full",
 }
 
+LONGEST = 2000
+"""Characters of a message; what a client wrote may be longer."""
+
 
 class RequestError(Exception):
     """A request that is answered with an error.
@@ -42,9 +45,9 @@ class RequestError(Exception):
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return {
             "error": {
-                "message": self.message,
+                "message": _shown(self.message),
                 "type": kind,
-                "param": self.field,
+                "param": None if self.field is None else _shown(self.field),
                 "code": self.code,
             }
         }
@@ -60,3 +63,8 @@ def refusal(error: InputError, voice: Voice, field: str) -> RequestError:
         _log.error("%s", error)
         return RequestError(f"the voice {voice.path.stem} is damaged; see the log", status=500)
     return RequestError(str(error), field)
+
+
+def _shown(text: str) -> str:
+    """What can be sent of a text that may hold what the client wrote."""
+    return text.encode("utf-8", "replace").decode("utf-8")[:LONGEST]
