@@ -39,6 +39,7 @@ CONTENT = {
     "conversion": "content",
     "content_width": 32,
     "content_hidden": 48,
+    "content_decoder_hidden": 48,
     "content_layers": 1,
 }
 

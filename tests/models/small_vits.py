@@ -85,6 +85,7 @@ MORE = {
         "content_channels": 4,
         "content_width": 8,
         "content_hidden": 12,
+        "content_decoder_hidden": 40,
         "content_layers": 1,
         "content_frames": 16,
         "content_steps": 0,

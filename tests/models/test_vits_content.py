@@ -33,6 +33,7 @@ SMALL = Config(
     content_channels=4,
     content_width=16,
     content_hidden=32,
+    content_decoder_hidden=32,
     content_layers=2,
     content_frames=12,
 )
@@ -114,7 +115,7 @@ def test_a_disguise_is_of_an_utterance_and_leaves_time_alone() -> None:
 
 
 def test_the_bound_is_its_closed_form() -> None:
-    model = _content(content_divergence=0.7, content_phones=3.0)
+    model = _content(content_divergence=0.7, content_phones=3.0, content_confusion=0.6)
     mel, mask = torch.randn(2, 8, 10) - 5, torch.ones(2, 1, 10, dtype=torch.bool)
     classes = torch.randint(0, PAUSE + 1, (2, 10))
     classes[0, :3] = UNKNOWN
@@ -135,13 +136,38 @@ def test_the_bound_is_its_closed_form() -> None:
     torch.testing.assert_close(logs["content_nats"], nats)
     torch.testing.assert_close(logs["content_phones"], phones)
     distance = (made - mel).abs().sum(1).mean()
-    torch.testing.assert_close(loss, 0.7 * nats + 3.0 * phones + distance)
+    with torch.no_grad():
+        judged = model.judge(draw).log_softmax(1)
+        speakers = -torch.stack([judged[0, 0], judged[1, 2]]).mean()
+    torch.testing.assert_close(loss, 0.7 * nats + 3.0 * phones + distance + speakers)
     with torch.no_grad():
         said = model.phones(mean).log_softmax(1).transpose(1, 2)[classes >= 0]
     first, logs = model.losses(heard, decoded=False)
     phones = -said[torch.arange(len(said)), classes[classes >= 0]].mean()
     torch.testing.assert_close(first, 3.0 * phones)
     assert logs.keys() == {"content_phones", "content_right"}
+
+
+def test_the_judge_is_taught_and_the_encoder_misleads_it() -> None:
+    """One loss, whose gradient goes down for the one and up, so many times, for the other."""
+    model = _content(content_confusion=0.6)
+    content = torch.randn(2, 4, 10, requires_grad=True)
+    mel, mask = torch.randn(2, 8, 10), torch.ones(2, 1, 10, dtype=torch.bool)
+    mask[1, :, 7:] = False
+    classes, speaker = torch.zeros(2, 10, dtype=torch.long), torch.tensor([0, 2])
+    heard = model.windows(mel, mask, None, classes, speaker, 0)
+    model._speaker_loss(content, heard).backward()
+    turned, taught = content.grad, [p.grad.clone() for p in model.judge.parameters()]
+    model.zero_grad()
+    content.grad = None
+    said = model.judge(torch.where(mask, content, 0.0)).transpose(1, 2)
+    loss = torch.nn.functional.cross_entropy(
+        said[mask.squeeze(1)], speaker[:, None].expand(-1, 10)[mask.squeeze(1)]
+    )
+    loss.backward()
+    torch.testing.assert_close(turned, -0.6 * content.grad)
+    for found, wanted in zip(taught, model.judge.parameters(), strict=True):
+        torch.testing.assert_close(found, wanted.grad)
 
 
 def test_windows_are_cut_at_the_same_place_and_from_all_speakers_alike() -> None:

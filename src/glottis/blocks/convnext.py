@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 class SpeakerNorm(nn.Module):
     """Layer normalisation with a gain and a bias of each speaker's own (Chen et al. 2021,
-    AdaSpeech, conditional layer normalisation): ``[batch, time, channels]`` and ``speaker`` int64
-    ``[batch]`` -> the same shape.
+    AdaSpeech, conditional layer normalisation): ``[batch, time, channels]`` -> the same shape.
     """
 
     def __init__(self, channels: int, speakers: int) -> None:
@@ -18,19 +17,38 @@ class SpeakerNorm(nn.Module):
         self.speaker_gain = nn.Parameter(torch.ones(speakers, channels))
         self.speaker_bias = nn.Parameter(torch.zeros(speakers, channels))
 
-    def forward(self, x: Tensor, speaker: Tensor) -> Tensor:
+    def forward(self, x: Tensor, speaker: Tensor | int) -> Tensor:
         normal: Tensor = self.norm(x)
-        gain, bias = self.speaker_gain[speaker], self.speaker_bias[speaker]
-        return normal * gain.unsqueeze(1) + bias.unsqueeze(1)
+        return normal * self.speaker_gain[speaker] + self.speaker_bias[speaker]
+
+
+class SpeakerLinear(nn.Module):
+    """A linear layer of each speaker's own: ``[..., inputs]`` -> ``[..., outputs]``.
+
+    The speakers' matrices stand one below the other, ``[speakers * outputs, inputs]``, so that each
+    row keeps a scale of its own where weights are stored in few bits.
+    """
+
+    def __init__(self, inputs: int, outputs: int, speakers: int) -> None:
+        super().__init__()
+        self.speakers, self.shape = speakers, (outputs, inputs)
+        # All begin as the same, so that they differ by what speakers do alone.
+        weight = nn.init.trunc_normal_(torch.empty(outputs, inputs), std=0.02)
+        self.speaker_weight = nn.Parameter(weight.repeat(speakers, 1))
+        self.speaker_bias = nn.Parameter(torch.zeros(speakers, outputs))
+
+    def forward(self, x: Tensor, speaker: Tensor | int) -> Tensor:
+        weight = self.speaker_weight.view(self.speakers, *self.shape)[speaker]
+        return nn.functional.linear(x, weight, self.speaker_bias[speaker])
 
 
 class ConvNeXtBlock(nn.Module):
     """Depthwise convolution, then a pointwise bottleneck, added to the input.
 
     ``[batch, channels, time]`` -> the same shape. ``layer_scale`` is the initial value of the
-    learned gain per channel on the branch; small values let deep stacks start near identity. Of
-    several ``speakers`` each has a normalisation of their own, and ``speaker`` int64 ``[batch]``
-    says whose.
+    learned gain per channel on the branch; small values let deep stacks start near identity. With
+    ``speakers`` each has a bottleneck and a normalisation of their own, and ``speaker``, an int64
+    scalar, says whose.
     """
 
     def __init__(
@@ -46,13 +64,13 @@ class ConvNeXtBlock(nn.Module):
             channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
         )
         self.norm = _norm(channels, speakers)
-        self.expand = nn.Linear(channels, hidden)
-        self.contract = nn.Linear(hidden, channels)
+        self.expand = _linear(channels, hidden, speakers)
+        self.contract = _linear(hidden, channels, speakers)
         self.scale = nn.Parameter(torch.full((channels,), layer_scale))
 
-    def forward(self, x: Tensor, speaker: Tensor | None = None) -> Tensor:
-        y = _normed(self.norm, self.depthwise(x).transpose(1, 2), speaker)
-        y = self.contract(nn.functional.gelu(self.expand(y)))
+    def forward(self, x: Tensor, speaker: Tensor | int | None = None) -> Tensor:
+        y = _own(self.norm, self.depthwise(x).transpose(1, 2), speaker)
+        y = _own(self.contract, nn.functional.gelu(_own(self.expand, y, speaker)), speaker)
         return x + (self.scale * y).transpose(1, 2)
 
 
@@ -60,8 +78,8 @@ class ConvNeXtStack(nn.Module):
     """Features in, hidden states out: a convolution, ``layers`` blocks and a normalisation.
 
     ``[batch, inputs, time]`` -> ``[batch, channels, time]``; with ``mask`` bool
-    ``[batch, 1, time]``, what lies outside it neither matters nor comes out. With ``speakers``,
-    normalisations are those of ``speaker`` int64 ``[batch]``.
+    ``[batch, 1, time]``, what lies outside it neither matters nor comes out. With ``speakers``
+    all but the convolutions is of one ``speaker``, an int64 scalar.
     """
 
     def __init__(
@@ -88,22 +106,27 @@ class ConvNeXtStack(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, speaker: Tensor | None = None
+        self, x: Tensor, mask: Tensor | None = None, speaker: Tensor | int | None = None
     ) -> Tensor:
-        x = _normed(self.norm, self.embed(_within(x, mask)).transpose(1, 2), speaker)
+        x = _own(self.norm, self.embed(_within(x, mask)).transpose(1, 2), speaker)
         x = x.transpose(1, 2)
         for layer in self.layers:
             x = layer(_within(x, mask), speaker)
-        return _within(_normed(self.final, x.transpose(1, 2), speaker).transpose(1, 2), mask)
+        return _within(_own(self.final, x.transpose(1, 2), speaker).transpose(1, 2), mask)
 
 
 def _norm(channels: int, speakers: int) -> nn.Module:
     return SpeakerNorm(channels, speakers) if speakers else nn.LayerNorm(channels, eps=1e-6)
 
 
-def _normed(norm: nn.Module, x: Tensor, speaker: Tensor | None) -> Tensor:
-    normed: Tensor = norm(x, speaker) if isinstance(norm, SpeakerNorm) else norm(x)
-    return normed
+def _linear(inputs: int, outputs: int, speakers: int) -> nn.Module:
+    return SpeakerLinear(inputs, outputs, speakers) if speakers else nn.Linear(inputs, outputs)
+
+
+def _own(layer: nn.Module, x: Tensor, speaker: Tensor | int | None) -> Tensor:
+    told = isinstance(layer, (SpeakerNorm, SpeakerLinear))
+    result: Tensor = layer(x, speaker) if told else layer(x)
+    return result
 
 
 def _within(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -26,7 +26,7 @@ from glottis.voices import find
 log = logging.getLogger("glottis.training")
 
 TABLES = {
-    "speakers": re.compile(r"(speakers|speaker_pitch)\.|.*\.speaker_(shift|gain|bias)$"),
+    "speakers": re.compile(r"(speakers|speaker_pitch)\.|.*\.speaker_(shift|gain|bias|weight)$"),
     "languages": re.compile(r"languages\."),
 }
 """Weights with a row for each speaker or language, by their names."""
@@ -171,13 +171,15 @@ def _renumbered(
         before, after = theirs.get(kind, []), ours.get(kind, [])
         for key in [key for key in result if rows_of.match(key) and key in own]:
             value, wanted = result[key], own[key]
-            if len(value) != len(before) or len(wanted) != len(after):
-                continue  # Not a row each, or nothing is known of who they are.
-            if value.shape[1:] != wanted.shape[1:]:
-                continue
-            # What is counted or measured of a voice says nothing of another.
-            new = value.mean(0).expand_as(wanted) if value.ndim > 1 else wanted
-            result[key] = _matched(new, value, before, after)
+            each = len(value) // max(1, len(before))  # rows, one below the other
+            sizes = len(before) * each, len(after) * each
+            if (len(value), len(wanted)) != sizes or value.shape[1:] != wanted.shape[1:]:
+                continue  # Or nothing is known of who they are.
+            known = value.unflatten(0, (len(before), each))
+            new = wanted.unflatten(0, (len(after), each))
+            if value.ndim > 1:  # What is counted or measured of a voice says nothing of another.
+                new = known.mean(0).expand_as(new)
+            result[key] = _matched(new, known, before, after).flatten(0, 1)
     return result
 
 
@@ -204,7 +206,7 @@ def _widened(
         expand, bias, contract = (
             f"{name}.{leaf}" for leaf in ("expand.weight", "expand.bias", "contract.weight")
         )
-        if not {expand, bias, contract} <= result.keys():
+        if not {expand, bias, contract} <= result.keys() & own.keys():
             continue
         hidden = len(result[expand])
         if hidden < len(own[expand]) and result[expand].shape[1] == own[expand].shape[1]:

@@ -112,7 +112,12 @@ def prune_run(
         raise InputError(f"{out} is not empty; give --out a new folder")
     model, facts = load_run(run)
     network, config_class = model_class(facts["model"])
-    blocks = {n: m for n, m in model.named_modules() if isinstance(m, ConvNeXtBlock)}
+    blocks = {
+        name: block
+        for name, block in model.named_modules()
+        # Of blocks that each speaker has of their own little is heard.
+        if isinstance(block, ConvNeXtBlock) and isinstance(block.expand, nn.Linear)
+    }
     if not blocks:
         raise InputError(f"{run} holds {facts['model']} without ConvNeXt blocks: nothing to prune")
     widest = max(block.expand.out_features for block in blocks.values())

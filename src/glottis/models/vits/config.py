@@ -61,11 +61,12 @@ class Config:
     speakers of one language; ``content`` by a conditional autoencoder of log-mels, for
     ``mel_latents`` and ``align_on: mel``, which also converts among speakers of several languages
     (:class:`~glottis.models.vits.content.ContentAutoencoder`). It learns by itself, from windows of
-    ``content_frames``: in its first ``content_steps`` what phones are said, then also log-mels, and
-    from ``content_retold_from`` on half of what it hears is retold by another speaker.
+    ``content_frames``: in its first ``content_steps`` what phones are said, then also log-mels.
     ``content_divergence`` weighs the divergence of its ``content_channels``, ``content_phones`` the
-    phones' cross-entropy; more of the first takes out more of the speaker, and of the words. Both
-    of its stacks have ``content_layers`` of ``content_width`` and ``content_hidden`` channels.
+    phones' cross-entropy, ``content_confusion`` that of speakers, which is raised. More of the
+    first takes out more of the speaker, and of the words. Both of its stacks have
+    ``content_layers`` of ``content_width``, with ``content_hidden`` in the encoder and
+    ``content_decoder_hidden`` in each speaker's decoder.
 
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.
@@ -136,12 +137,13 @@ class Config:
     content_channels: int = 32
     content_width: int = 256
     content_hidden: int = 768
+    content_decoder_hidden: int = 512
     content_layers: int = 6
     content_frames: int = 128
     content_steps: int = 1000
-    content_retold_from: int = 2000
     content_divergence: float = 0.3
     content_phones: float = 5.0
+    content_confusion: float = 1.0
     align_on: Literal["latent", "mel"] = "latent"
     alignment_steps: int = 0
     alignment_noise: float = 0.0

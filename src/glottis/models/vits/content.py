@@ -6,15 +6,16 @@ prior of the content ``c``. What the decoder is told anyway need not be paid for
 the speaker that is left out first; with a variational bottleneck (Alemi et al. 2017) of the phones
 that were said, it is the phones that are left out last.
 
-Parallel recordings, of which one could learn more, are made: from some time on half of what the
-encoder hears is what the model itself makes of a recording in another voice, and the decoder still
-says the recording (as back-translation does for text, Sennrich et al. 2016).
+What is told apart all the same is not left to chance: a classifier of speakers hears the content,
+and the encoder learns to mislead it (Ganin & Lempitsky 2015); and each speaker has a decoder of
+their own but for convolutions, which never learnt what others sound like (Mor et al. 2018, "A
+universal music translation network", does both).
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,17 +59,17 @@ class ContentAutoencoder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        mels, size = config.mel.mels, config.content_channels
-        width, hidden, layers = (
-            config.content_width,
-            config.content_hidden,
-            config.content_layers,
-        )
-        self.encoder = ConvNeXtStack(mels, width, hidden, layers, 5)
+        mels, size, speakers = config.mel.mels, config.content_channels, config.speakers
+        width, layers = config.content_width, config.content_layers
+        self.encoder = ConvNeXtStack(mels, width, config.content_hidden, layers, 5)
         self.posterior = nn.Conv1d(width, 2 * size, 1)
         self.phones = nn.Conv1d(size, PAUSE + 1, 1)
+        self.judge = nn.Sequential(
+            nn.Conv1d(size, 64, 5, padding=2), nn.GELU(), nn.Conv1d(64, speakers, 1)
+        )
         told = 1 + (PITCH_BELLS + 1 if config.pitch else 0)
-        self.decoder = ConvNeXtStack(size + told, width, hidden, layers, 7, config.speakers)
+        hidden = config.content_decoder_hidden
+        self.decoder = ConvNeXtStack(size + told, width, hidden, layers, 7, speakers)
         self.end = nn.Conv1d(width, mels, 1)
         # Narrow at first, so that something comes through.
         with torch.no_grad():
@@ -92,8 +93,20 @@ class ContentAutoencoder(nn.Module):
     ) -> Tensor:
         """The log-mels of int64 ``speaker`` ``[batch]`` saying it."""
         told = [content, loudness] if bells is None else [content, loudness, bells]
-        hidden = self.decoder(torch.cat(told, dim=1), mask, speaker)
+        hidden = self._by_speaker(torch.cat(told, dim=1), mask, speaker)
         return torch.where(mask, 2.0 * self.end(hidden).float() - 5.0, 0.0)
+
+    def _by_speaker(self, told: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:
+        """What each speaker's decoder makes of their part of the batch."""
+        if len(told) == 1:
+            return cast(Tensor, self.decoder(told, mask, speaker[0]))
+        numbers = speaker.unique().tolist()
+        places = [torch.nonzero(speaker == number)[:, 0] for number in numbers]
+        parts = [
+            self.decoder(told[place], mask[place], number)
+            for place, number in zip(places, numbers, strict=True)
+        ]
+        return torch.cat(parts)[torch.cat(places).argsort()]
 
     def restate(
         self, mel: Tensor, bells: Tensor | None, target: Tensor, noise: Tensor, mask: Tensor
@@ -106,17 +119,12 @@ class ContentAutoencoder(nn.Module):
         content = mean + noise * log_scale.exp()
         return self.decode(content, loudness(mel, mask), bells, target, mask)
 
-    def losses(
-        self, heard: Heard, decoded: bool = True, retold: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The bound, in nats a frame, and the phones' cross-entropy; or the latter alone, of the
-        posterior's mean, where log-mels are not ``decoded`` yet.
-
-        The encoder hears ``retold`` ``[batch, mels, frames]`` in place of what was recorded.
-        """
+    def losses(self, heard: Heard, decoded: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """The bound, in nats a frame, the phones' cross-entropy and the speakers', which the
+        encoder raises; or the phones' alone, of the posterior's mean, where log-mels are not
+        ``decoded`` yet."""
         config, mask = self.config, heard.mask
-        mel = heard.mel if retold is None else retold
-        content, log_scale = self.encode(disguised(mel) if self.training else mel, mask)
+        content, log_scale = self.encode(disguised(heard.mel) if self.training else heard.mel, mask)
         if not decoded:
             loss, logs = self._phone_loss(content, heard)
             return config.content_phones * loss, logs
@@ -130,15 +138,9 @@ class ContentAutoencoder(nn.Module):
         # A Laplace density of scale 1, but for a constant.
         distance = torch.where(mask, (made - heard.mel).abs(), 0.0).sum() / mask.sum()
         logs["content_mel"] = distance / made.shape[1]
-        loss = config.content_phones * loss + distance
+        logs["content_speaker"] = self._speaker_loss(content, heard)
+        loss = config.content_phones * loss + distance + logs["content_speaker"]
         return loss + config.content_divergence * logs["content_nats"], logs
-
-    @torch.no_grad()
-    def retold(self, heard: Heard, other: Tensor, pitch: Tensor | None) -> Tensor:
-        """What int64 ``other`` ``[batch]`` would say, in place of each speaker, with ``pitch``."""
-        content, log_scale = self.encode(heard.mel, heard.mask)
-        content = content + torch.randn_like(content) * log_scale.exp()
-        return self.decode(content, heard.loudness, bells_of(pitch), other, heard.mask)
 
     def _phone_loss(self, content: Tensor, heard: Heard) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the phones, smoothed when training (Szegedy et al. 2016)."""
@@ -154,6 +156,15 @@ class ContentAutoencoder(nn.Module):
         )
         right = (said.argmax(1) == known).sum()
         return loss / count, {"content_phones": loss / count, "content_right": right / count}
+
+    def _speaker_loss(self, content: Tensor, heard: Heard) -> Tensor:
+        """Cross-entropy of the speakers, which the judge lowers and what it hears raises."""
+        share = self.config.content_confusion
+        turned = (1 + share) * content.detach() - share * content
+        said = self.judge(torch.where(heard.mask, turned, 0.0)).float()
+        speaker = heard.speaker[:, None].expand(-1, said.shape[2])
+        each = nn.functional.cross_entropy(said, speaker, reduction="none")
+        return torch.where(heard.mask.squeeze(1), each, 0.0).sum() / heard.mask.sum()
 
     def frame_classes(self, text: Tensor, durations: Tensor, frames: int) -> Tensor:
         """The class of phone said in each frame, int64 ``[batch, frames]``, negative if unknown.

@@ -127,8 +127,7 @@ def content_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Of conversion by content, from windows of utterances, or whole ones where nothing learns.
 
-    In the first ``content_steps`` phones are learnt alone; from ``content_retold_from`` on half of
-    the windows are heard as another speaker would say them.
+    In the first ``content_steps`` phones are learnt alone.
     """
     assert model.content is not None
     config = model.config
@@ -145,17 +144,7 @@ def content_loss(
             batch.speaker,
             config.content_frames if model.training else 0,
         )
-    retold = None
-    if step is not None and step >= config.content_retold_from:
-        apart = torch.randint(1, config.speakers, heard.speaker.shape, device=mask.device)
-        other, pitch = (heard.speaker + apart) % config.speakers, heard.pitch
-        if model.speaker_pitch is not None and pitch is not None:
-            pitch = model.speaker_pitch.moved(pitch, heard.speaker, other)
-        retold = model.content.retold(heard, other, pitch)
-        half = torch.rand(len(other), 1, 1, device=mask.device) < 0.5
-        retold = torch.where(half, retold, heard.mel)
-    decoded = step is None or step >= config.content_steps
-    return model.content.losses(heard, decoded, retold)
+    return model.content.losses(heard, step is None or step >= config.content_steps)
 
 
 def _aligned(model: VITS, batch: UtteranceBatch, tokens: int) -> Tensor:
