@@ -73,6 +73,11 @@ def read(path: str | os.PathLike[str], rate: int | None = None) -> tuple[Array, 
         with soundfile.SoundFile(path) as file:
             found = file.samplerate
             promised = _promised(file)
+            if promised >= 2**62:  # a stream that was written to a pipe
+                raise InputError(
+                    f"{path}: its header does not say how long it is; write it again as a file, "
+                    "for example with ffmpeg"
+                )
             ogg = file.format == "OGG"
             channels = file.read(dtype="float32", always_2d=True)
         torn = ogg and _torn_page(path)
