@@ -210,11 +210,14 @@ def test_content_comes_back_with_the_voice(tmp_path: Path, monkeypatch: pytest.M
     names = {"speakers": ["bob", "cyd", "ann"], "languages": ["en-us"]}
     load_weights(again.eval(), voice, names)
     mel, mask = torch.randn(1, 80, 9) - 5, torch.ones(1, 1, 9, dtype=torch.bool)
-    bells, noise = torch.rand(1, 37, 9), torch.randn(1, 32, 9)
+    bells, noise = (torch.rand(1, 37, 9), torch.rand(1, 37, 9)), torch.randn(1, 32, 9)
+    ann, bob = torch.tensor([0]), torch.tensor([1])
+    theirs = {0: torch.tensor([2]), 1: torch.tensor([0])}
     with torch.no_grad():
-        for before, after in ((0, 2), (1, 0)):
-            wanted = model.content.restate(mel, bells, torch.tensor([before]), noise, mask)
-            found = again.content.restate(mel, bells, torch.tensor([after]), noise, mask)
+        for pair in ((ann, bob), (bob, ann)):
+            wanted = model.content.restate(mel, pair, bells, noise, mask)
+            same = (theirs[int(pair[0])], theirs[int(pair[1])])
+            found = again.content.restate(mel, same, bells, noise, mask)
             torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-5)
         assert (wanted - mel).abs().mean() > 0.1
 

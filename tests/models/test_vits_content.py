@@ -194,9 +194,14 @@ def test_windows_are_cut_at_the_same_place_and_from_all_speakers_alike() -> None
     assert counts[5] + counts[2] == 480
 
 
-def test_the_same_speaker_needs_no_conversion() -> None:
+def test_conversion_adds_what_tells_the_speakers_apart() -> None:
+    """So the same speaker's recording comes back, however far the decoder is from saying it."""
     torch.manual_seed(0)
     model = VITS(SMALL).eval()
+    with torch.no_grad():
+        for name, parameter in model.content.named_parameters():
+            if "speaker_" in name:
+                parameter.add_(0.2 * torch.randn_like(parameter))
     audio = 0.1 * torch.randn(2, 20 * MEL.hop)
     lengths, speaker = torch.tensor([20, 14]) * MEL.hop, torch.tensor([1, 0])
     pitch = torch.full((2, 20), 120.0)
@@ -207,6 +212,24 @@ def test_the_same_speaker_needs_no_conversion() -> None:
     torch.testing.assert_close(same, copy, atol=1e-5, rtol=1e-4)
     other = model.convert(audio, lengths, speaker, 1 - speaker, pitch=pitch)
     assert not torch.allclose(other, same, atol=1e-2)
+
+    # What is added is in proportion to the guidance, and nothing in padding.
+    mask = torch.ones(2, 1, 20, dtype=torch.bool)
+    mask[1, :, 14:] = False
+    bells = pitch_bells(*recorded_pitch(pitch))
+    said = {}
+    for guidance in (0.0, 1.0):
+        content = ContentAutoencoder(replace(SMALL, content_guidance=guidance)).eval()
+        content.load_state_dict(model.content.state_dict())
+        with torch.no_grad():
+            noise = torch.zeros(2, 4, 20)
+            said[guidance] = content.restate(
+                mel, (speaker, 1 - speaker), (bells, bells), noise, mask
+            )
+    added = {guidance: torch.where(mask, each - mel, 0.0) for guidance, each in said.items()}
+    torch.testing.assert_close(added[1.0], 2 * added[0.0], atol=1e-4, rtol=1e-4)
+    assert float(added[0.0].abs().mean()) > 0.1
+    assert not said[1.0][1, :, 14:].any()
 
 
 def test_what_is_frozen_is_not_computed() -> None:
@@ -260,7 +283,7 @@ def test_a_voice_is_taken_off_and_another_put_on() -> None:
     def say(classes: torch.Tensor, speaker: torch.Tensor) -> torch.Tensor:
         return patterns[classes].transpose(1, 2) - 5 + curves[speaker]
 
-    model = _content(pitch=False, content_divergence=0.2).train()
+    model = _content(pitch=False, content_divergence=0.2, content_guidance=0.0).train()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
     for step in range(250):
         classes = torch.randint(0, 10, (16, 8)).repeat_interleave(3, dim=1)
@@ -276,7 +299,9 @@ def test_a_voice_is_taken_off_and_another_put_on() -> None:
     source, target = torch.arange(30) % 3, (torch.arange(30) + 1) % 3
     mask = torch.ones(30, 1, 24, dtype=torch.bool)
     with torch.no_grad():
-        made = model.restate(say(classes, source), None, target, torch.zeros(30, 4, 24), mask)
+        made = model.restate(
+            *(say(classes, source), (source, target), (None, None), torch.zeros(30, 4, 24), mask)
+        )
     slope = torch.linspace(-1, 1, 8) / torch.linspace(-1, 1, 8).square().sum()
     said = ((made - say(classes, source)).mean(2) * slope).sum(1)
     wanted = ((say(classes, target) - say(classes, source)).mean(2) * slope).sum(1)

@@ -63,10 +63,10 @@ class Config:
     (:class:`~glottis.models.vits.content.ContentAutoencoder`). It learns by itself, from windows of
     ``content_frames``: in its first ``content_steps`` what phones are said, then also log-mels.
     ``content_divergence`` weighs the divergence of its ``content_channels``, ``content_phones`` the
-    phones' cross-entropy, ``content_confusion`` that of speakers, which is raised. More of the
-    first takes out more of the speaker, and of the words. Both of its stacks have
-    ``content_layers`` of ``content_width``, with ``content_hidden`` in the encoder and
-    ``content_decoder_hidden`` in each speaker's decoder.
+    phones' cross-entropy, ``content_confusion`` that of speakers, which is raised. Both of its
+    stacks have ``content_layers`` of ``content_width``, with ``content_hidden`` in the encoder and
+    ``content_decoder_hidden`` in each speaker's decoder. Converting, what tells two speakers apart
+    is made larger by ``content_guidance``: more of it is nearer to the target, and costs words.
 
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.
@@ -144,6 +144,7 @@ class Config:
     content_divergence: float = 0.3
     content_phones: float = 5.0
     content_confusion: float = 1.0
+    content_guidance: float = 0.3
     align_on: Literal["latent", "mel"] = "latent"
     alignment_steps: int = 0
     alignment_noise: float = 0.0

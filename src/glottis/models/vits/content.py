@@ -109,15 +109,33 @@ class ContentAutoencoder(nn.Module):
         return torch.cat(parts)[torch.cat(places).argsort()]
 
     def restate(
-        self, mel: Tensor, bells: Tensor | None, target: Tensor, noise: Tensor, mask: Tensor
+        self,
+        mel: Tensor,
+        speakers: tuple[Tensor, Tensor],
+        bells: tuple[Tensor | None, Tensor | None],
+        noise: Tensor,
+        mask: Tensor,
     ) -> Tensor:
-        """``mel`` as int64 ``target`` ``[batch]`` would say it, with ``bells`` of their pitch.
+        """``mel`` of the first of ``speakers``, int64 ``[batch]``, as the second would say it.
 
-        ``noise`` ``[batch, content_channels, frames]`` is standard normal, times a temperature.
+        With a decoder's log-mels ``m`` of the source and ``n`` of the target it is
+        ``mel + (1 + content_guidance) (n - m)``: what was heard, and what tells the speakers apart,
+        as in conversion by spectral differentials (Kobayashi & Toda 2018), so that what the content
+        does not say stays; and somewhat more of it, as with guidance by a condition (Ho & Salimans
+        2022), since the content still says something of who was heard. The same speaker's comes
+        back as it was.
+
+        ``bells`` are of the pitch that each has; ``noise`` ``[batch, content_channels, frames]`` is
+        standard normal, times a temperature.
         """
         mean, log_scale = self.encode(mel, mask)
         content = mean + noise * log_scale.exp()
-        return self.decode(content, loudness(mel, mask), bells, target, mask)
+        loud = loudness(mel, mask)
+        own, other = (
+            self.decode(content, loud, told, speaker, mask)
+            for told, speaker in zip(bells, speakers, strict=True)
+        )
+        return torch.where(mask, mel + (1 + self.config.content_guidance) * (other - own), 0.0)
 
     def losses(self, heard: Heard, decoded: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The bound, in nats a frame, the phones' cross-entropy and the speakers', which the

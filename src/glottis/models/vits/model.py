@@ -539,9 +539,7 @@ class VITS(nn.Module):
         own, other = self.bells(pitch), self.bells(moved)
         if self.content is not None:
             mel = self.log_mel.of_magnitudes(spectrogram)
-            latent = self.content.restate(mel, other, target, noise, mask)
-            # Who stays the same needs no conversion.
-            latent = torch.where((source == target)[:, None, None], mel, latent)
+            latent = self.content.restate(mel, (source, target), (own, other), noise, mask)
             return self.decode(latent, self.embed(target), moved, mask.sum((1, 2)))
         latent, _ = self.infer(spectrogram, mask, self._told(self.embed(source), own), noise)
         flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(source, own))
