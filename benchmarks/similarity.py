@@ -7,8 +7,8 @@ r"""Who is heard in converted speech, as Resemblyzer hears it, and what is under
 Held-out recordings of each speaker are converted to each other one. An utterance's embedding (Wan
 et al. 2018, "Generalized end-to-end loss for speaker verification") is compared by its cosine with
 the mean embedding of 60 training recordings of the target and of the source. Recordings of the
-target's own, held out too, show what there is to reach. With ``--words``, English word error rates
-of the same utterances before and after.
+target's own, held out too, show what there is to reach. With ``--words``, word error rates of the
+same utterances before and after, where the source speaks English.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def main() -> None:
     for name in names:
         centre = np.mean([embedded(s) for s in recordings_of(corpus, "train", name, 60)], axis=0)
         centres[name] = centre / np.linalg.norm(centre)
+    nearer: list[bool] = []
     for source, target in itertools.permutations(names, 2):
         cuts = [c for c in corpus.cuts("test") if c.supervisions[0].speaker == source]
         cuts = cuts[:: max(1, len(cuts) // given.limit)][: given.limit]
@@ -75,13 +76,14 @@ def main() -> None:
         made, best = (
             np.stack([sides @ embedded(samples) for samples in side]) for side in (after, own)
         )
-        share = float(np.mean(made[:, 0] > made[:, 1]))
+        nearer += (made[:, 0] > made[:, 1]).tolist()
+        share = float(np.mean(nearer[-len(cuts) :]))
         line = (
             f"{source} to {target}: {100 * share:.0f}% of {len(cuts)} nearer to the target; "
             f"similarity {made[:, 0].mean():.2f} to it and {made[:, 1].mean():.2f} to the source "
             f"(the target's own recordings {best[:, 0].mean():.2f} and {best[:, 1].mean():.2f})"
         )
-        if given.words:
+        if given.words and cuts[0].supervisions[0].language.startswith("en"):
             recogniser = Recogniser()
             rates = [
                 error_rates(
@@ -94,6 +96,7 @@ def main() -> None:
             ]
             line += f"; WER {100 * rates[0]:.1f}% before, {100 * rates[1]:.1f}% after"
         print(line, flush=True)
+    print(f"all: {100 * float(np.mean(nearer)):.1f}% of {len(nearer)} nearer to the target")
 
 
 if __name__ == "__main__":
