@@ -55,6 +55,7 @@ class ContentAutoencoder(nn.Module):
     """
 
     classes: Tensor
+    envelope: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -76,6 +77,7 @@ class ContentAutoencoder(nn.Module):
             self.posterior.bias[size:] = -1.0  # type: ignore[index]
         known = torch.tensor(classes_of(DEFAULT.phoneme_id_map, config.symbols))
         self.register_buffer("classes", known, persistent=False)
+        self.register_buffer("envelope", _envelope(mels), persistent=False)
 
     def encode(self, mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log scale of the content."""
@@ -119,14 +121,14 @@ class ContentAutoencoder(nn.Module):
         """``mel`` of the first of ``speakers``, int64 ``[batch]``, as the second would say it.
 
         With a decoder's log-mels ``m`` of the source and ``n`` of the target it is
-        ``mel + (1 + content_guidance) (n - m)``: what was heard, and what tells the speakers apart,
-        as in conversion by spectral differentials (Kobayashi & Toda 2018), so that what the content
-        does not say stays; and somewhat more of it, as with guidance by a condition (Ho & Salimans
-        2022), since the content still says something of who was heard. The same speaker's comes
-        back as it was.
+        ``n + content_guidance (n - m) + envelope(mel - m)``. Words that the content does not say
+        are in what the source's decoder leaves of the recording, and stay, as in conversion by
+        spectral differentials (Kobayashi & Toda 2018); of that the envelope alone, since harmonics
+        have moved with the pitch. And as the content still says something of who was heard, what
+        tells the two apart is made larger, as by guidance with a condition (Ho & Salimans 2022).
 
         ``bells`` are of the pitch that each has; ``noise`` ``[batch, content_channels, frames]`` is
-        standard normal, times a temperature.
+        standard normal, times a temperature. The same speaker's comes back as it was.
         """
         mean, log_scale = self.encode(mel, mask)
         content = mean + noise * log_scale.exp()
@@ -135,7 +137,10 @@ class ContentAutoencoder(nn.Module):
             self.decode(content, loud, told, speaker, mask)
             for told, speaker in zip(bells, speakers, strict=True)
         )
-        return torch.where(mask, mel + (1 + self.config.content_guidance) * (other - own), 0.0)
+        rest = torch.einsum("mn,bnt->bmt", self.envelope, torch.where(mask, mel - own, 0.0))
+        said = other + self.config.content_guidance * (other - own) + rest
+        same = (speakers[0] == speakers[1])[:, None, None]
+        return torch.where(mask, torch.where(same, mel, said), 0.0)
 
     def losses(self, heard: Heard, decoded: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The bound, in nats a frame, the phones' cross-entropy and the speakers', which the
@@ -233,6 +238,14 @@ class ContentAutoencoder(nn.Module):
             speaker,
             cut(mask.float()) > 0,
         )
+
+
+def _envelope(mels: int) -> Tensor:
+    """A matrix ``[mels, mels]`` that keeps of log-mels what three tenths of their cepstra say."""
+    order, place = torch.arange(max(1, 3 * mels // 10)), torch.arange(mels) + 0.5
+    cosines = torch.cos(math.pi / mels * order[:, None] * place)
+    cosines = cosines / cosines.norm(dim=1, keepdim=True)
+    return cosines.T @ cosines
 
 
 def bells_of(pitch: Tensor | None) -> Tensor | None:
