@@ -516,11 +516,15 @@ def prune(
         typer.Option("--data", help="Prepared corpora to listen to; the run's by default."),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="How much speech to hear.")] = 600.0,
+    part: Annotated[
+        str, typer.Option("--part", help="Of what, such as content.decoder; all by default.")
+    ] = "",
 ) -> None:
     """Make a trained network quicker: leave out hidden channels that others can make up for."""
     from glottis.training.prune import prune_run
 
-    for block, error in prune_run(run, out, hidden, data=data or [], seconds=seconds).items():
+    lost = prune_run(run, out, hidden, part=part, data=data or [], seconds=seconds)
+    for block, error in lost.items():
         _say(f"{block}: {100 * error:.2f}% of its output's power lost")
     print(out)
 

@@ -144,3 +144,70 @@ def test_what_cannot_be_pruned_is_named(runs: dict[str, Path], data: Path, tmp_p
     with pytest.raises(InputError, match="--data"):
         prune_run(imported, tmp_path / "a", 24)
     assert not (tmp_path / "a").exists()
+
+
+def test_each_speaker_keeps_units_of_their_own(tmp_path: Path, data: Path) -> None:
+    """As a plain layer with that speaker's weights would, heard when that speaker is meant."""
+    from glottis.blocks.convnext import ConvNeXtBlock
+    from glottis.training.prune import _narrow
+
+    torch.manual_seed(0)
+    block, plain = ConvNeXtBlock(6, 12, 3, speakers=2), ConvNeXtBlock(6, 12, 3)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        for i, layer in enumerate((plain.expand, plain.contract)):
+            own = (block.expand, block.contract)[i]
+            layer.weight.copy_(own.speaker_weight.view(2, *own.shape)[1])
+            layer.bias.copy_(own.speaker_bias[1])
+        plain.scale.copy_(block.scale)
+        heard = [_moments(torch.rand(80, 12)) for _ in range(2)]
+        x = torch.randn(3, 5, 6)
+        error = _narrow(block, torch.stack(heard), 7)
+        assert error >= _narrow(plain, heard[1][None], 7) > 0
+        found = block.contract(block.expand(x, 1), 1)
+        torch.testing.assert_close(found, plain.contract(plain.expand(x)))
+        assert not torch.allclose(found, block.contract(block.expand(x, 0), 0), atol=1e-2)
+
+
+def test_a_part_is_pruned_by_itself(tmp_path: Path) -> None:
+    """Content of several speakers, in a run that speaks as before."""
+    from glottis.corpus.prepare import PrepareConfig, prepare
+    from small_recipes import VITS
+    from synthetic_corpus import write_corpus
+
+    folders = []
+    for name in ("ann", "bob"):
+        write_corpus(tmp_path / name, rows=6)
+        config = PrepareConfig(speaker=name, test_share=0.0)
+        prepare(tmp_path / name, tmp_path / f"data-{name}", config=config, jobs=1)
+        folders.append(tmp_path / f"data-{name}")
+    network = {
+        **VITS,
+        "latent": 80,
+        "alignment_steps": 0,
+        "pitch": True,
+        "posterior_input": "log_mels",
+        "mel_latents": True,
+        "posterior_layers": 0,
+        "conversion": "content",
+        "content_width": 8,
+        "content_hidden": 8,
+        "content_decoder_hidden": 12,
+        "content_layers": 1,
+        "content_steps": 0,
+        "content_frames": 8,
+    }
+    values = {"model": "vits", "network": network, "training": {**TRAINING, "max_steps": 2}}
+    source = run(build(Recipe, values, "test"), folders, tmp_path / "run")
+    prune_run(source, tmp_path / "slim", 6, part="content.decoder", seconds=LONG)
+    (before, facts), (after, slim) = load_run(source), load_run(tmp_path / "slim")
+    changed = {k for k in facts["network"] if facts["network"][k] != slim["network"][k]}
+    assert changed == {"content_decoder_hidden"}
+    ours = before.state_dict()
+    for name, value in after.state_dict().items():
+        if "content.decoder.layers" not in name:
+            assert torch.equal(value, ours[name]), name
+    assert after.content.decoder.layers[0].expand.shape == (6, 8)
+    with pytest.raises(InputError, match=r"--part takes .*content\.decoder.* not content"):
+        prune_run(source, tmp_path / "no", 6, part="content", seconds=LONG)

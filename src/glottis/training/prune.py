@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from glottis.blocks.convnext import ConvNeXtBlock
+from glottis.blocks.convnext import ConvNeXtBlock, SpeakerLinear
 from glottis.config import build
 from glottis.corpus import Prepared
 from glottis.corpus.batches import ParameterBatch
@@ -30,8 +30,15 @@ from glottis.models import model_class
 from glottis.training.config import TrainingConfig
 from glottis.training.data import Batches
 
-SETTINGS = ("hidden", "regression_hidden", "decoder_hidden", "content_hidden")
-"""Network settings that are the hidden channels of ConvNeXt blocks."""
+SETTINGS = {
+    "hidden": "",
+    "regression_hidden": "",
+    "decoder_hidden": "decoder",
+    "content_hidden": "content.encoder",
+    "content_decoder_hidden": "content.decoder",
+}
+"""Network settings that are the hidden channels of ConvNeXt blocks, and the part that they are of,
+where that can be pruned by itself."""
 PER_UNIT = 4
 """Frames that must be heard for each hidden unit."""
 
@@ -90,6 +97,7 @@ def prune_run(
     out: Path,
     hidden: int,
     *,
+    part: str = "",
     data: Sequence[Path] = (),
     seconds: float = 600.0,
 ) -> dict[str, float]:
@@ -99,6 +107,8 @@ def prune_run(
     ``seconds`` of speech. The result is a run folder: to export, or to train on from.
 
     Args:
+        part: of which part of the network, such as ``content.decoder``; of all when left out. Of
+            blocks that each speaker has of their own, each keeps other units.
         data: prepared corpora to listen to; those that the run was trained on when left out.
 
     Returns:
@@ -115,12 +125,16 @@ def prune_run(
     blocks = {
         name: block
         for name, block in model.named_modules()
-        # Of blocks that each speaker has of their own little is heard.
-        if isinstance(block, ConvNeXtBlock) and isinstance(block.expand, nn.Linear)
+        if isinstance(block, ConvNeXtBlock) and f"{name}.".startswith(f"{part}." if part else "")
     }
+    if part and part not in SETTINGS.values():
+        raise InputError(f"--part takes {', '.join(filter(None, SETTINGS.values()))}, not {part}")
     if not blocks:
-        raise InputError(f"{run} holds {facts['model']} without ConvNeXt blocks: nothing to prune")
-    widest = max(block.expand.out_features for block in blocks.values())
+        where = f" in {part}" if part else ""
+        raise InputError(
+            f"{run} holds {facts['model']} without ConvNeXt blocks{where}: nothing to prune"
+        )
+    widest = max(_units(block) for block in blocks.values())
     if not 1 <= hidden < widest:
         raise InputError(
             f"--hidden takes 1 to {widest - 1}, fewer channels than {run} has, not {hidden}"
@@ -140,19 +154,20 @@ def prune_run(
                 "name the prepared corpora of the run with --data"
             )
     moments = _listen(model, blocks, corpus, seconds)
-    heard = min(int(each[-1, -1]) for each in moments.values()) if moments else 0
+    heard = min((int(count) for each in moments.values() for count in each[:, -1, -1]), default=0)
     if heard < PER_UNIT * widest:
         raise InputError(
             f"{heard} frames were heard, too few to choose among {widest} channels; "
             f"give more than --seconds {seconds:g}, or more data"
         )
     errors = {
-        name: _narrow(block, moments[name] / moments[name][-1, -1], hidden)
+        name: _narrow(block, moments[name] / moments[name][:, -1:, -1:], hidden)
         for name, block in blocks.items()
-        if block.expand.out_features > hidden
+        if _units(block) > hidden
     }
+    changed = {key for key in SETTINGS if not part or SETTINGS[key] == part}
     settings = {
-        key: hidden if key in SETTINGS and value > hidden else value
+        key: hidden if key in changed and value > hidden else value
         for key, value in facts["network"].items()
     }
     smaller = network(build(config_class, settings, f"{run}/run.json: network"))
@@ -161,18 +176,30 @@ def prune_run(
     return errors
 
 
+def _units(block: ConvNeXtBlock) -> int:
+    """Hidden units of a block; of each speaker, where they have their own."""
+    if isinstance(block.expand, SpeakerLinear):
+        return block.expand.shape[0]
+    return int(block.expand.out_features)  # type: ignore[arg-type]
+
+
 @torch.no_grad()
 def _listen(
     model: Any, blocks: dict[str, ConvNeXtBlock], corpus: Prepared, seconds: float
 ) -> dict[str, Tensor]:
-    """For each block the sum over frames of ``(h, 1) (h, 1)^T``, float64."""
+    """For each block the sum over frames of ``(h, 1) (h, 1)^T``, float64 ``[1 or speakers, hidden +
+    1, hidden + 1]``."""
     moments: dict[str, Tensor] = {}
 
-    def hear(name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def hear(name: str, layer: nn.Module, given: tuple[Any, ...]) -> None:
         h = given[0].reshape(-1, given[0].shape[-1])
         h = torch.cat([h, h.new_ones(len(h), 1)], dim=1)
+        own = isinstance(layer, SpeakerLinear)
+        if name not in moments:
+            shape = (layer.speakers if isinstance(layer, SpeakerLinear) else 1, h.shape[1])
+            moments[name] = h.new_zeros(*shape, h.shape[1], dtype=torch.float64)
         # Products of one utterance in single precision, which is quick, and their sum in double.
-        moments[name] = moments[name] + h.T @ h if name in moments else (h.T @ h).double()
+        moments[name][int(given[1]) if own else 0] += h.T @ h
 
     hooks = [
         block.contract.register_forward_pre_hook(partial(hear, name))
@@ -195,16 +222,37 @@ def _listen(
 @torch.no_grad()
 def _narrow(block: ConvNeXtBlock, moments: Tensor, hidden: int) -> float:
     """Leave ``hidden`` units of a block, in place, and say what share of its output that costs."""
-    old = block.contract
-    kept = keep_units(old.weight, old.bias, moments, hidden, block.scale)
-    expand = nn.Linear(block.expand.in_features, hidden)
-    contract = nn.Linear(hidden, old.out_features)
-    expand.weight.copy_(block.expand.weight[kept.units])
-    expand.bias.copy_(block.expand.bias[kept.units])
-    contract.weight.copy_(kept.weight)
-    contract.bias.copy_(kept.bias)
-    block.expand, block.contract = expand, contract
-    return kept.error
+    own = isinstance(block.expand, SpeakerLinear)
+    expand, contract = block.expand, block.contract
+    speakers = len(moments)
+
+    def rows(layer: nn.Module, kind: str) -> Tensor:
+        """Of each speaker, one after the other; of all alike where these are none's own."""
+        value: Tensor = getattr(layer, f"speaker_{kind}" if own else kind)
+        return value.view(speakers, -1, *(value.shape[1:] if kind == "weight" else ()))
+
+    first, first_bias = rows(expand, "weight"), rows(expand, "bias")
+    last, last_bias = rows(contract, "weight"), rows(contract, "bias")
+    kept = [
+        keep_units(last[i], last_bias[i], moments[i], hidden, block.scale) for i in range(speakers)
+    ]
+    values = {
+        "expand.weight": torch.cat([first[i][each.units] for i, each in enumerate(kept)]),
+        "expand.bias": torch.stack([first_bias[i][each.units] for i, each in enumerate(kept)]),
+        "contract.weight": torch.cat([each.weight for each in kept]),
+        "contract.bias": torch.stack([each.bias for each in kept]),
+    }
+    channels = first.shape[2]
+    if own:
+        block.expand = SpeakerLinear(channels, hidden, speakers)
+        block.contract = SpeakerLinear(hidden, channels, speakers)
+    else:
+        block.expand, block.contract = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+    for name, value in values.items():
+        layer, _, kind = name.partition(".")
+        target = getattr(getattr(block, layer), f"speaker_{kind}" if own else kind)
+        target.copy_(value.view_as(target))
+    return max(each.error for each in kept)
 
 
 def _write(run: Path, out: Path, facts: dict[str, Any], model: nn.Module) -> None:
