@@ -208,8 +208,12 @@ def test_conversion_keeps_what_the_decoder_does_not_say() -> None:
     speaker, noise = torch.tensor([1, 0]), torch.randn(2, 4, 20)
     bells = torch.rand(2, 37, 20)
 
-    def said(mel: torch.Tensor, target: torch.Tensor, guidance: float = 0.0) -> torch.Tensor:
-        content.config = replace(content.config, content_guidance=guidance)
+    def said(
+        mel: torch.Tensor, target: torch.Tensor, guidance: float = 0.0, distance: float = 0.0
+    ) -> torch.Tensor:
+        content.config = replace(
+            content.config, content_guidance=guidance, content_distance=distance
+        )
         with torch.no_grad():
             return content.restate(mel, (speaker, target), (bells, bells), noise, mask)
 
@@ -223,9 +227,15 @@ def test_conversion_keeps_what_the_decoder_does_not_say() -> None:
         changed = said(mel + wave, 1 - speaker)
         expected = torch.where(mask, share * wave, 0.0)
         torch.testing.assert_close(changed - plain, expected, atol=1e-3, rtol=0)
-    steps = [said(mel, 1 - speaker, guidance) - plain for guidance in (1.0, 2.0)]
+    steps = [said(mel, 1 - speaker, guidance) - plain for guidance in (0.5, 1.0)]
     torch.testing.assert_close(steps[1], 2 * steps[0], atol=1e-3, rtol=1e-3)
-    assert float(steps[0].abs().mean()) > 0.05
+    # A distance is met exactly, whoever it is between, from the guidance on and up to twice.
+    apart = steps[1].abs().sum((1, 2)) / (80 * torch.tensor([20, 14]))
+    assert apart.min() > 0.05
+    for share in (0.2, 1.3, 1.7, 3.0):
+        more = said(mel, 1 - speaker, 0.5, share * float(apart[0])) - plain
+        found = more[0].abs().sum() / (80 * 20) / apart[0]
+        torch.testing.assert_close(found, torch.tensor(min(max(0.5, share - 1), 1.0)))
 
 
 def test_what_is_frozen_is_not_computed() -> None:
@@ -279,7 +289,9 @@ def test_a_voice_is_taken_off_and_another_put_on() -> None:
     def say(classes: torch.Tensor, speaker: torch.Tensor) -> torch.Tensor:
         return patterns[classes].transpose(1, 2) - 5 + curves[speaker]
 
-    model = _content(pitch=False, content_divergence=0.2, content_guidance=0.0).train()
+    model = _content(
+        pitch=False, content_divergence=0.2, content_guidance=0.0, content_distance=0.0
+    ).train()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
     for step in range(250):
         classes = torch.randint(0, 10, (16, 8)).repeat_interleave(3, dim=1)

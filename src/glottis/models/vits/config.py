@@ -66,7 +66,8 @@ class Config:
     phones' cross-entropy, ``content_confusion`` that of speakers, which is raised. Both of its
     stacks have ``content_layers`` of ``content_width``, with ``content_hidden`` in the encoder and
     ``content_decoder_hidden`` in each speaker's decoder. Converting, what tells two speakers apart
-    is made larger by ``content_guidance``: more of it is nearer to the target, and costs words.
+    is made larger by the share ``content_guidance``, or by as much as moves log-mels by
+    ``content_distance`` nepers on the mean: more is nearer to the target, and costs words.
 
     During the first ``decoder_from`` steps posterior and decoder rest, and there are no windows to
     decode: for those that were trained before, as ``initialize`` takes them from a voice.
@@ -144,7 +145,8 @@ class Config:
     content_divergence: float = 0.3
     content_phones: float = 5.0
     content_confusion: float = 1.0
-    content_guidance: float = 0.15
+    content_guidance: float = 0.1
+    content_distance: float = 0.75
     align_on: Literal["latent", "mel"] = "latent"
     alignment_steps: int = 0
     alignment_noise: float = 0.0
@@ -225,6 +227,8 @@ class Config:
                 "conversion: content says log-mels of known phones; it takes mel_latents: true and "
                 "align_on: mel"
             )
+        if not 0 <= self.content_guidance <= 1:
+            raise InputError(f"content_guidance must be 0 to 1, not {self.content_guidance}")
         if self.latent_noise <= 0:
             raise InputError(f"latent_noise must be above 0 nepers, not {self.latent_noise}")
         members = len(self.periods) + len(self.resolutions) + bool(self.waveform_channels)

@@ -121,11 +121,13 @@ class ContentAutoencoder(nn.Module):
         """``mel`` of the first of ``speakers``, int64 ``[batch]``, as the second would say it.
 
         With a decoder's log-mels ``m`` of the source and ``n`` of the target it is
-        ``n + content_guidance (n - m) + envelope(mel - m)``. Words that the content does not say
+        ``n + guidance (n - m) + envelope(mel - m)``. Words that the content does not say
         are in what the source's decoder leaves of the recording, and stay, as in conversion by
         spectral differentials (Kobayashi & Toda 2018); of that the envelope alone, since harmonics
         have moved with the pitch. And as the content still says something of who was heard, what
-        tells the two apart is made larger, as by guidance with a condition (Ho & Salimans 2022).
+        tells the two apart is made larger, as by guidance with a condition (Ho & Salimans 2022):
+        by ``content_guidance``, and among speakers who are alike by as much more as it takes to
+        move log-mels by ``content_distance`` nepers on the mean, but no further than twice.
 
         ``bells`` are of the pitch that each has; ``noise`` ``[batch, content_channels, frames]`` is
         standard normal, times a temperature. The same speaker's comes back as it was.
@@ -138,9 +140,16 @@ class ContentAutoencoder(nn.Module):
             for told, speaker in zip(bells, speakers, strict=True)
         )
         rest = torch.einsum("mn,bnt->bmt", self.envelope, torch.where(mask, mel - own, 0.0))
-        said = other + self.config.content_guidance * (other - own) + rest
+        said = other + self._guidance(other - own, mask) * (other - own) + rest
         same = (speakers[0] == speakers[1])[:, None, None]
         return torch.where(mask, torch.where(same, mel, said), 0.0)
+
+    def _guidance(self, apart: Tensor, mask: Tensor) -> Tensor:
+        """Of what tells two speakers apart in each utterance, ``[batch, 1, 1]``."""
+        frames = mask.to(apart.dtype).sum((1, 2), keepdim=True)
+        mean = apart.abs().sum((1, 2), keepdim=True) / (frames * apart.shape[1])
+        missing = self.config.content_distance / mean.clamp_min(1e-3) - 1
+        return torch.clamp(missing, min(self.config.content_guidance, 1.0), 1.0)
 
     def losses(self, heard: Heard, decoded: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The bound, in nats a frame, the phones' cross-entropy and the speakers', which the
