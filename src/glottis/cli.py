@@ -516,9 +516,7 @@ def prune(
         typer.Option("--data", help="Prepared corpora to listen to; the run's by default."),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="How much speech to hear.")] = 600.0,
-    part: Annotated[
-        str, typer.Option("--part", help="Of what, such as content.decoder; all by default.")
-    ] = "",
+    part: Annotated[str, typer.Option("--part", help="Such as content.decoder; else all.")] = "",
 ) -> None:
     """Make a trained network quicker: leave out hidden channels that others can make up for."""
     from glottis.training.prune import prune_run
