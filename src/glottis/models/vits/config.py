@@ -145,8 +145,8 @@ class Config:
     content_divergence: float = 0.3
     content_phones: float = 5.0
     content_confusion: float = 1.0
-    content_guidance: float = 0.1
-    content_distance: float = 0.75
+    content_guidance: float = 0.15
+    content_distance: float = 0.72
     align_on: Literal["latent", "mel"] = "latent"
     alignment_steps: int = 0
     alignment_noise: float = 0.0
