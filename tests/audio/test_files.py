@@ -110,7 +110,6 @@ def test_a_stream_of_unknown_length_is_refused(tmp_path):
     refuse(path, "does not say how long")
 
 
-
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus"])
 def test_truncated_files_are_refused(tmp_path, suffix, share):
