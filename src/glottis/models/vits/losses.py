@@ -149,8 +149,13 @@ def content_loss(
 
 def _aligned(model: VITS, batch: UtteranceBatch, tokens: int) -> Tensor:
     """Frames of each of ``tokens`` that are read, int64 ``[batch, tokens]``; once an utterance when
-    the text encoder learns no more, which is half of the time of a step."""
+    the text encoder learns no more, which is half of the time of a step.
+
+    Of a model that is not training nothing is known: the running mean of one that is has no
+    gradients either, and changes.
+    """
     learns = any(parameter.requires_grad for parameter in model.encoder.parameters())
+    learns = learns or not model.training
     if learns or not all(name in model.aligned for name in batch.names):
         prior, text_lengths = model.read(batch)
         durations = model.align(batch, prior, text_lengths)
