@@ -164,6 +164,11 @@ def pitch_bells(log_pitch: Tensor, voiced: Tensor) -> Tensor:
     return torch.cat([bells, voiced[:, None]], dim=1)
 
 
+def recorded_bells(pitch: Tensor) -> Tensor:
+    """:func:`pitch_bells` of recordings' pitch ``[batch, frames]`` in Hz, 0 where unvoiced."""
+    return pitch_bells(*recorded_pitch(pitch))
+
+
 class PitchInput(nn.Conv1d):
     """What bells of pitch add to a network's input, nothing at first: ``[batch, PITCH_BELLS + 1,
     frames]`` -> ``[batch, channels, frames]``; of ``stacked`` frames at once, when several are one.

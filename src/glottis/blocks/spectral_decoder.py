@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from glottis.audio.mel import MelConfig
 from glottis.blocks.convnext import ConvNeXtStack
-from glottis.blocks.pitch import PitchInput, harmonic_phase, pitch_bells, recorded_pitch
+from glottis.blocks.pitch import PitchInput, harmonic_phase, recorded_bells
 from glottis.blocks.reach import reach
 from glottis.blocks.spectral import SpectrumHead
 
@@ -62,7 +62,7 @@ class SpectralDecoder(nn.Module):
         if self.pitch is not None:
             if pitch is None:
                 raise ValueError("this decoder is told the pitch, and was given none")
-            x = x + self.pitch(pitch_bells(*recorded_pitch(pitch)))
+            x = x + self.pitch(recorded_bells(pitch))
             framing = self.framing
             reference = harmonic_phase(pitch, framing.fft_size, framing.hop, framing.sample_rate)
         samples: Tensor = self.head(self.stack(x), reference)

@@ -36,6 +36,7 @@ from glottis.blocks.pitch import (
     PitchPredictor,
     pitch_bells,
     pitch_log_density,
+    recorded_bells,
     recorded_pitch,
     spoken_pitch,
 )
@@ -395,7 +396,7 @@ class GradTTS(nn.Module):
             speaker, bells = self._speaker(batch.speaker), None
             if self.config.pitch:
                 inside = mask_from_lengths(batch.mel_lengths, batch.mel.shape[2])
-                bells = F.pad(pitch_bells(*recorded_pitch(batch.pitch_within(inside))), (0, rest))
+                bells = F.pad(recorded_bells(batch.pitch_within(inside)), (0, rest))
         return log_likelihood(
             self._score_of(mean, mask, speaker, bells),
             mel,

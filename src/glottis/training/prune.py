@@ -125,7 +125,7 @@ def prune_run(
     blocks = {
         name: block
         for name, block in model.named_modules()
-        if isinstance(block, ConvNeXtBlock) and f"{name}.".startswith(f"{part}." if part else "")
+        if isinstance(block, ConvNeXtBlock) and (not part or name.startswith(f"{part}."))
     }
     if part and part not in SETTINGS.values():
         raise InputError(f"--part takes {', '.join(filter(None, SETTINGS.values()))}, not {part}")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from glottis.alignment import align, coverage, diagonality, token_nats
 from glottis.blocks.blanks import read_text
 from glottis.blocks.lengths import mask_from_lengths
-from glottis.blocks.pitch import PitchInput, pitch_bells, pitch_log_density, recorded_pitch
+from glottis.blocks.pitch import PitchInput, pitch_log_density, recorded_bells, recorded_pitch
 from glottis.blocks.reach import reach
 from glottis.blocks.regression import Regression
 from glottis.blocks.speakers import embed_speaker, speaker_table
@@ -137,7 +137,7 @@ class Tacotron2(nn.Module):
         bells = None
         if self.config.pitch:
             known = self._recorded(batch)[:, :longest]
-            bells = pitch_bells(*recorded_pitch(F.pad(known, (0, longest - known.shape[1]))))
+            bells = recorded_bells(F.pad(known, (0, longest - known.shape[1])))
         said, stop, attention = self.decoder(memory, mask, mel, bells, generator)
         # Steps after an item's end would be heard by the post-net's neighbours of real ones.
         real = mask_from_lengths(steps * reduction, longest)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from glottis.alignment import expand
 from glottis.blocks.convnext import ConvNeXtStack
 from glottis.blocks.lengths import random_starts, window
-from glottis.blocks.pitch import PITCH_BELLS, pitch_bells, recorded_pitch
+from glottis.blocks.pitch import PITCH_BELLS, recorded_bells
 from glottis.models.vits.config import Config
 from glottis.text.phone_classes import AFTER, BEFORE, PAUSE, UNKNOWN, classes_of
 from glottis.text.symbols import DEFAULT
@@ -149,7 +149,7 @@ class ContentAutoencoder(nn.Module):
         frames = mask.to(apart.dtype).sum((1, 2), keepdim=True)
         mean = apart.abs().sum((1, 2), keepdim=True) / (frames * apart.shape[1])
         missing = self.config.content_distance / mean.clamp_min(1e-3) - 1
-        return torch.clamp(missing, min(self.config.content_guidance, 1.0), 1.0)
+        return torch.clamp(missing, self.config.content_guidance, 1.0)
 
     def losses(self, heard: Heard, decoded: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The bound, in nats a frame, the phones' cross-entropy and the speakers', which the
@@ -165,7 +165,7 @@ class ContentAutoencoder(nn.Module):
         content = content + torch.randn_like(content) * log_scale.exp()
         loss, logs = self._phone_loss(content, heard)
         logs["content_nats"] = torch.where(mask, divergence, 0.0).sum() / mask.sum()
-        bells = bells_of(heard.pitch)
+        bells = None if heard.pitch is None else recorded_bells(heard.pitch)
         made = self.decode(content, heard.loudness, bells, heard.speaker, mask)
         # A Laplace density of scale 1, but for a constant.
         distance = torch.where(mask, (made - heard.mel).abs(), 0.0).sum() / mask.sum()
@@ -255,11 +255,6 @@ def _envelope(mels: int) -> Tensor:
     cosines = torch.cos(math.pi / mels * order[:, None] * place)
     cosines = cosines / cosines.norm(dim=1, keepdim=True)
     return cosines.T @ cosines
-
-
-def bells_of(pitch: Tensor | None) -> Tensor | None:
-    """Pitch ``[batch, frames]`` in Hz, 0 where unvoiced, as the decoder is told it."""
-    return None if pitch is None else pitch_bells(*recorded_pitch(pitch))
 
 
 def _places(speaker: Tensor) -> Tensor:

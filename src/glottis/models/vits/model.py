@@ -31,6 +31,7 @@ from glottis.blocks.pitch import (
     PitchPredictor,
     SpeakerPitch,
     pitch_bells,
+    recorded_bells,
     recorded_pitch,
     spoken_pitch,
 )
@@ -498,7 +499,8 @@ class VITS(nn.Module):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The same speech by another speaker (section 4.3): through ``f`` and back for the target.
+        """The same speech by another speaker: through ``f`` and back for the target (section 4.3),
+        or by its content.
 
         ``audio`` ``[batch, samples]``, ``lengths`` int64 ``[batch]`` in samples, ``source`` and
         ``target`` int64 ``[batch]`` -> audio ``[batch, frames * hop]``, whole frames, zero beyond
@@ -540,10 +542,10 @@ class VITS(nn.Module):
         if self.content is not None:
             mel = self.log_mel.of_magnitudes(spectrogram)
             latent = self.content.restate(mel, (source, target), (own, other), noise, mask)
-            return self.decode(latent, self.embed(target), moved, mask.sum((1, 2)))
-        latent, _ = self.infer(spectrogram, mask, self._told(self.embed(source), own), noise)
-        flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(source, own))
-        latent = self.flow.inverse(flowed, mask, self.flow_told(target, other))
+        else:
+            latent, _ = self.infer(spectrogram, mask, self._told(self.embed(source), own), noise)
+            flowed, _ = self.flow.call_and_ladj(latent, mask, self.flow_told(source, own))
+            latent = self.flow.inverse(flowed, mask, self.flow_told(target, other))
         return self.decode(latent, self.embed(target), moved, mask.sum((1, 2)))
 
     @property
@@ -562,7 +564,7 @@ class VITS(nn.Module):
             return None
         if pitch is None:
             raise ValueError("this model is told the pitch, and was given none")
-        return pitch_bells(*recorded_pitch(pitch))
+        return recorded_bells(pitch)
 
     def _told(self, speaker: Tensor | None, bells: Tensor | None) -> Tensor | None:
         """What the posterior is told: speaker and pitch, ``[batch, speaker_channels, frames]``."""
